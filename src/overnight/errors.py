@@ -1,0 +1,136 @@
+"""Every situation a caller can act on, as one class each.
+
+HTTP answers, the command line and pages all render from these attributes; nothing else maps
+errors. A class's docstring is its default message.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+EXIT_UNEXPECTED = 1
+EXIT_USAGE = 2
+EXIT_NOT_ALL_SUCCEEDED = 3
+EXIT_AUTH = 4
+EXIT_SERVER = 5
+EXIT_BUDGET = 6
+EXIT_TIMEOUT = 8
+
+
+class OvernightError(Exception):
+    """Something went wrong in Overnight"""
+
+    wire_type: ClassVar[str] = "api_error"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = EXIT_UNEXPECTED
+    # Sent as `x-should-retry` when not None; SDKs obey it over their own table.
+    should_retry: ClassVar[bool | None] = None
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        error_code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.hint = hint
+        self.error_code = error_code
+        self.retry_after_s = retry_after_s
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def details(self) -> Mapping[str, str] | None:
+        """Give the wire's `details` object: the stable machine value, when there is one."""
+        return {"error_code": self.error_code} if self.error_code else None
+
+
+class InvalidRequest(OvernightError):
+    """The request is not valid"""
+
+    wire_type = "invalid_request_error"
+    status = 400
+    exit_code = EXIT_USAGE
+    should_retry = False
+
+
+class AuthenticationFailed(OvernightError):
+    """API key is invalid."""
+
+    wire_type = "authentication_error"
+    status = 401
+    exit_code = EXIT_AUTH
+    should_retry = False
+
+
+class PermissionDenied(OvernightError):
+    """This key may not do that"""
+
+    wire_type = "permission_error"
+    status = 403
+    exit_code = EXIT_AUTH
+    should_retry = False
+
+
+class NotFound(OvernightError):
+    """Not found"""
+
+    wire_type = "not_found_error"
+    status = 404
+    exit_code = EXIT_USAGE
+    should_retry = False
+
+
+class MethodNotAllowed(OvernightError):
+    """Method Not Allowed"""
+
+    wire_type = "invalid_request_error"
+    status = 405
+    exit_code = EXIT_USAGE
+    should_retry = False
+
+
+class RequestTooLarge(OvernightError):
+    """Request exceeds the maximum size"""
+
+    wire_type = "request_too_large"
+    status = 413
+    exit_code = EXIT_USAGE
+    should_retry = False
+
+
+class RateLimited(OvernightError):
+    """Too many requests"""
+
+    wire_type = "rate_limit_error"
+    status = 429
+    exit_code = EXIT_SERVER
+
+
+class Unavailable(OvernightError):
+    """The service cannot take this now"""
+
+    wire_type = "api_error"
+    status = 503
+    exit_code = EXIT_SERVER
+
+
+class ConfigInvalid(OvernightError):
+    """The configuration is not valid"""
+
+    exit_code = EXIT_USAGE
+
+
+class DataDirBusy(OvernightError):
+    """Another server uses this data directory"""
+
+    exit_code = EXIT_USAGE
+
+
+class ServerUnreachable(OvernightError):
+    """The server cannot be reached"""
+
+    exit_code = EXIT_SERVER

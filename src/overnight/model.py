@@ -1,0 +1,201 @@
+"""The nouns: batch, request, outcome, shard, lease, usage. Values only; no I/O."""
+
+import secrets
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, NewType
+
+import msgspec
+
+BatchId = NewType("BatchId", str)
+WorkspaceId = NewType("WorkspaceId", str)
+WorkerId = NewType("WorkerId", str)
+
+# The alphabet of the wire's ids: no 0, O, I, l.
+_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+BatchStatus = Literal["in_progress", "canceling", "ended"]
+OutcomeType = Literal["succeeded", "errored", "canceled", "expired"]
+
+
+def _random_text(length: int) -> str:
+    number = int.from_bytes(secrets.token_bytes(length))
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return "".join(digits)
+
+
+def new_batch_id() -> BatchId:
+    return BatchId("msgbatch_01" + _random_text(22))
+
+
+def new_message_id() -> str:
+    return "msg_01" + _random_text(22)
+
+
+def new_request_id() -> str:
+    return "req_011C" + _random_text(20)
+
+
+def new_worker_id() -> WorkerId:
+    return WorkerId("worker_01" + _random_text(22))
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable value with named fields."""
+
+
+class Usage(Value):
+    """Token counts of one attempt, or their sum; classes do not overlap."""
+
+    # After the last cache breakpoint: neither written to nor read from the cache.
+    input_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cache_read_tokens: int = 0
+    output_tokens: int = 0
+    # Server-side searches, billed per use and never discounted.
+    web_searches: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            cache_write_5m_tokens=self.cache_write_5m_tokens + other.cache_write_5m_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            web_searches=self.web_searches + other.web_searches,
+        )
+
+
+class Counts(Value):
+    """How many requests of a batch stand where; the sum is the batch's size at all times."""
+
+    processing: int = 0
+    succeeded: int = 0
+    errored: int = 0
+    canceled: int = 0
+    expired: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.processing + self.succeeded + self.errored + self.canceled + self.expired
+
+    @property
+    def recorded(self) -> int:
+        """How many have their outcome."""
+        return self.total - self.processing
+
+
+class Batch(Value):
+    """What a caller created. Fields that are set late say when."""
+
+    id: BatchId
+    workspace_id: WorkspaceId
+    status: BatchStatus
+    created_at: datetime
+    # created_at + processing window, to the microsecond.
+    expires_at: datetime
+    # created_at + retention: results are readable until then.
+    retain_until: datetime
+    # Set together with status "ended", the final counts and the results.
+    ended_at: datetime | None = None
+    # Set by the first cancel; keeps its first value.
+    cancel_initiated_at: datetime | None = None
+    # Set once retain_until has passed after the end.
+    archived_at: datetime | None = None
+    # Set when the plan and its shards are stored.
+    planned_at: datetime | None = None
+    # `anthropic-version` of the create call; each row is validated by it.
+    api_version: str
+    # `anthropic-beta` of the create call; applies to every row.
+    betas: tuple[str, ...] = ()
+    user_profile_id: str | None = None
+    request_count: int
+    input_key: str
+    input_bytes: int
+    # Frozen at the end; all in `processing` before. Live counts are `store.batches.live_counts`.
+    counts: Counts
+
+
+class Call(Value):
+    """One Messages request as a backend receives it."""
+
+    # The caller's JSON object, byte for byte but for what the pipeline had to change.
+    params: bytes
+    api_version: str
+    betas: tuple[str, ...] = ()
+    user_profile_id: str | None = None
+    # Which request of a batch this is; None on the real-time endpoint.
+    custom_id: str | None = None
+    # Seconds the backend may take in all; None leaves it to the backend's own timeouts.
+    timeout_s: float | None = None
+
+
+class Reply(Value):
+    """A backend's answer: one Messages object and what it used."""
+
+    # Compact JSON of the message object, without any line break.
+    message: bytes
+    usage: Usage
+    # The model that answered, as the message names it.
+    model: str
+
+
+class FailureKind(StrEnum):
+    """Why a call failed: a closed set; `dispatch.retry` says what is done about each."""
+
+    UNREACHABLE = "unreachable"  # no connection: nothing was sent
+    RESET = "reset"  # the connection broke before the answer was whole
+    TIMEOUT = "timeout"
+    MALFORMED = "malformed"  # the answer is not a Messages object
+    RATE_LIMITED = "rate_limited"  # 429
+    OVERLOADED = "overloaded"  # 529
+    SERVER_ERROR = "server_error"  # other 5xx
+    CONFLICT = "conflict"  # 408, 409
+    INVALID_REQUEST = "invalid_request"  # 400, 422 and other 4xx
+    AUTHENTICATION = "authentication"  # 401
+    BILLING = "billing"  # 402
+    PERMISSION = "permission"  # 403
+    NOT_FOUND = "not_found"  # 404
+    TOO_LARGE = "too_large"  # 413
+    INTERNAL = "internal"  # a defect of ours, caught by the dispatcher's guard
+
+
+class Failure(Value):
+    """A call that brought no message. `message` is for the request's owner, never for logs."""
+
+    kind: FailureKind
+    # The inner error type of the wire: invalid_request_error, api_error, overloaded_error, …
+    error_type: str
+    message: str
+    # HTTP status of the backend's answer; None when there was no answer.
+    status: int | None = None
+    # The backend's own `retry-after`, in seconds.
+    retry_after_s: float | None = None
+    # The backend's request id, when it gave one.
+    request_id: str | None = None
+    # The wire's `details` object as JSON, when the backend gave one.
+    details: msgspec.Raw | None = None
+
+
+class Lease(Value):
+    """A worker's time-limited right to a shard. A write with an older fence is refused."""
+
+    owner: WorkerId
+    fence: int
+    expires_at: datetime
+
+
+class Shard(Value):
+    """A run of consecutive requests of one batch's plan: the unit of work."""
+
+    batch_id: BatchId
+    number: int
+    # Where the shard lies in the plan object.
+    offset: int
+    length_bytes: int
+    request_count: int
+    lease: Lease

@@ -1,0 +1,93 @@
+"""The Message Batches objects, exactly as they travel: key order, nulls, timestamps.
+
+Source: protocol notes §3 (recorded cassettes and SDK 2.12 types, read 2026-11).
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from overnight.model import Batch, BatchStatus
+
+
+class RequestCounts(msgspec.Struct, frozen=True, kw_only=True):
+    processing: int
+    succeeded: int
+    errored: int
+    canceled: int
+    expired: int
+
+
+class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """The batch object; every key is always present."""
+
+    id: str
+    type: Literal["message_batch"]
+    processing_status: BatchStatus
+    request_counts: RequestCounts
+    ended_at: str | None
+    created_at: str
+    expires_at: str
+    archived_at: str | None
+    cancel_initiated_at: str | None
+    results_url: str | None
+
+
+class MessageBatchPage(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[MessageBatch]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class DeletedMessageBatch(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    type: Literal["message_batch_deleted"] = "message_batch_deleted"
+
+
+class EnvelopeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One request of a create call; `params` stays the caller's bytes."""
+
+    custom_id: str
+    params: msgspec.Raw
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a create call."""
+
+    requests: list[EnvelopeRequest]
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """Write a moment as the wire does: microseconds and `+00:00`."""
+    return None if moment is None else moment.isoformat(timespec="microseconds")
+
+
+def message_batch(batch: Batch, *, base_url: str) -> MessageBatch:
+    """Show a batch to its owner.
+
+    `base_url` is where the client reached us, without a trailing slash: SDKs send their
+    credential to `results_url`, so it must have the origin that the client trusts.
+    """
+    ended = batch.status == "ended"
+    created_at, expires_at = timestamp(batch.created_at), timestamp(batch.expires_at)
+    assert created_at is not None and expires_at is not None
+    return MessageBatch(
+        id=batch.id,
+        type="message_batch",
+        processing_status=batch.status,
+        request_counts=RequestCounts(
+            processing=batch.counts.processing,
+            succeeded=batch.counts.succeeded,
+            errored=batch.counts.errored,
+            canceled=batch.counts.canceled,
+            expired=batch.counts.expired,
+        ),
+        ended_at=timestamp(batch.ended_at),
+        created_at=created_at,
+        expires_at=expires_at,
+        archived_at=timestamp(batch.archived_at),
+        cancel_initiated_at=timestamp(batch.cancel_initiated_at),
+        results_url=f"{base_url}/v1/messages/batches/{batch.id}/results" if ended else None,
+    )
