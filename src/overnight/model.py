@@ -43,11 +43,7 @@ def new_worker_id() -> WorkerId:
     return WorkerId("worker_01" + _random_text(22))
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable value with named fields."""
-
-
-class Usage(Value):
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts of one attempt, or their sum; classes do not overlap."""
 
     # After the last cache breakpoint: neither written to nor read from the cache.
@@ -70,7 +66,7 @@ class Usage(Value):
         )
 
 
-class Counts(Value):
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests of a batch stand where; the sum is the batch's size at all times."""
 
     processing: int = 0
@@ -89,7 +85,7 @@ class Counts(Value):
         return self.total - self.processing
 
 
-class Batch(Value):
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller created. Fields that are set late say when."""
 
     id: BatchId
@@ -120,7 +116,7 @@ class Batch(Value):
     counts: Counts
 
 
-class Call(Value):
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One Messages request as a backend receives it."""
 
     # The caller's JSON object, byte for byte but for what the pipeline had to change.
@@ -134,7 +130,7 @@ class Call(Value):
     timeout_s: float | None = None
 
 
-class Reply(Value):
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """A backend's answer: one Messages object and what it used."""
 
     # Compact JSON of the message object, without any line break.
@@ -164,7 +160,7 @@ class FailureKind(StrEnum):
     INTERNAL = "internal"  # a defect of ours, caught by the dispatcher's guard
 
 
-class Failure(Value):
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A call that brought no message. `message` is for the request's owner, never for logs."""
 
     kind: FailureKind
@@ -181,7 +177,7 @@ class Failure(Value):
     details: msgspec.Raw | None = None
 
 
-class Lease(Value):
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's time-limited right to a shard. A write with an older fence is refused."""
 
     owner: WorkerId
@@ -189,7 +185,7 @@ class Lease(Value):
     expires_at: datetime
 
 
-class Shard(Value):
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
     """A run of consecutive requests of one batch's plan: the unit of work."""
 
     batch_id: BatchId
