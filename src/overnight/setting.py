@@ -1,0 +1,197 @@
+"""One setting: what it is for, what values it takes, how a value is read and shown."""
+
+import difflib
+import math
+import re
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+from urllib.parse import urlsplit
+
+import msgspec
+
+ENV_PREFIX = "OVERNIGHT_"
+
+Kind = Literal["text", "whole", "number", "switch", "path", "list", "choice"]
+Form = Literal["any", "backend", "url", "database", "keys"]
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """What checks and documentation need to know about a setting beside its type."""
+
+    about: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    form: Form = "any"
+    # Never printed, and no flag: other users of a machine can read its command lines.
+    secret: bool = False
+
+
+class Setting(NamedTuple):
+    """One row of the table, as code that renders or checks it reads it."""
+
+    name: str
+    kind: Kind
+    choices: tuple[str, ...]
+    optional: bool
+    default: object
+    spec: Spec
+
+    @property
+    def flag(self) -> str | None:
+        """Give the flag that sets it: `--max-attempts`; None for a secret."""
+        return None if self.spec.secret else "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return ENV_PREFIX + self.name.upper()
+
+    @property
+    def bound(self) -> str:
+        """Say what values are allowed, or nothing when any of its type is."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.spec.low is None or self.spec.high is None:
+            return ""
+        return f"{_plain(self.spec.low)} to {_plain(self.spec.high)}"
+
+
+def row(name: str, hint: Any, default: object) -> Setting:
+    """Make the table's row of a class attribute annotated with its Spec."""
+    declared, spec = get_args(hint)
+    optional = isinstance(declared, types.UnionType)
+    base = get_args(declared)[0] if optional else declared
+    kinds: dict[object, Kind] = {
+        str: "text", int: "whole", float: "number", bool: "switch", Path: "path", tuple: "list",
+        Literal: "choice",
+    }  # fmt: skip
+    kind = kinds[get_origin(base) or base]
+    choices = get_args(base) if kind == "choice" else ()
+    return Setting(name, kind, choices, optional, default, spec)
+
+
+def converted(setting: Setting, value: object, folder: Path | None) -> object:
+    """Give the value in the setting's own type. Raises ValueError with what is allowed."""
+    match setting.kind:
+        case "whole" | "number":
+            return _number(setting, value)
+        case "switch":
+            return _switch(value)
+        case "choice":
+            if value not in setting.choices:
+                raise ValueError(
+                    f"must be one of {setting.bound}{near(str(value), setting.choices)}"
+                )
+            return value
+        case "list":
+            return _keys(value)
+        case "path":
+            return (folder or Path()) / Path(_text(value)).expanduser()
+        case "text":
+            return _formed(setting.spec.form, _text(value))
+
+
+def shown(setting: Setting, value: object) -> object:
+    """Give a value as it may be printed: secrets and passwords in URLs masked."""
+    if setting.kind == "list" and isinstance(value, tuple):
+        return [mask(key) for key in msgspec.convert(value, tuple[str, ...])]
+    if setting.spec.secret and value is not None:
+        return "***" if setting.kind == "list" else mask(str(value))
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str) and "://" in value:
+        return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", value)
+    return value
+
+
+def mask(secret: str) -> str:
+    """Hide a key but for its workspace and last four characters (none of a short one)."""
+    workspace, equals, key = secret.rpartition("=")
+    return workspace + equals + "***" + (key[-4:] if len(key) >= 16 else "")
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """Give `; did you mean …?` when a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, list(names), n=2)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | Path):
+        raise ValueError("must be text in quotes")
+    if not str(value).strip():
+        raise ValueError("must not be empty")
+    return str(value)
+
+
+def _number(setting: Setting, value: object) -> int | float:
+    whole = setting.kind == "whole"
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        if whole and isinstance(value, float):
+            raise ValueError
+        number = int(value) if whole else float(value)
+    except ValueError:
+        raise ValueError(f"must be a {'whole ' if whole else ''}number{_range(setting)}") from None
+    low, high = setting.spec.low, setting.spec.high
+    assert low is not None and high is not None, setting.name
+    if not math.isfinite(number) or not low <= number <= high:
+        raise ValueError(f"must be from {setting.bound}{_unit(setting)}")
+    return number
+
+
+def _switch(value: object) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise ValueError("must be true or false")
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    try:
+        given = value.split(",") if isinstance(value, str) else value
+        entries = [entry.strip() for entry in msgspec.convert(given, list[str])]
+    except msgspec.ValidationError:
+        raise ValueError("must be a list of texts") from None
+    keys: set[str] = set()
+    for position, entry in enumerate(entries):
+        if not re.fullmatch(r"(?:[A-Za-z0-9_-]{1,64}=)?[!-+\--<>-~]{1,256}", entry):
+            raise ValueError(
+                f"entry {position} must be `key` or `workspace=key`: visible ASCII characters "
+                "without comma or further `=`, at most 256"
+            )
+        key = entry.rpartition("=")[2]
+        if key in keys:
+            raise ValueError(f"entry {position} repeats a key")
+        keys.add(key)
+    return tuple(entries)
+
+
+def _formed(form: Form, text: str) -> str:
+    if form == "url" or (form == "backend" and text != "simulator"):
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            choice = "simulator or " if form == "backend" else ""
+            raise ValueError(f"must be {choice}an absolute http or https URL")
+        return text.rstrip("/")
+    if form == "database" and not re.match(r"(postgresql|postgres|sqlite)(\+\w+)?://", text):
+        raise ValueError("must begin with postgresql://")
+    return text
+
+
+def _range(setting: Setting) -> str:
+    return f" from {setting.bound}{_unit(setting)}"
+
+
+def _unit(setting: Setting) -> str:
+    return f" {setting.spec.unit}" if setting.spec.unit else ""
+
+
+def _plain(number: float) -> str:
+    return f"{number:,}".removesuffix(".0")

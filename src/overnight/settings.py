@@ -1,0 +1,346 @@
+"""Every setting of the service, as one table: flag, environment, overnight.toml, default.
+
+The class below is the table. Validation, `--help`, `overnight config show` and
+docs/reference/settings.md are all made from it.
+"""
+
+import ipaddress
+import re
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from overnight.errors import ConfigInvalid
+from overnight.setting import ENV_PREFIX, Setting, Spec, converted, near, row, shown
+
+CONFIG_FILE = Path("overnight.toml")
+# Read by our clients, and where the file is: they are no settings.
+OTHER_VARIABLES = frozenset({"OVERNIGHT_BASE_URL", "OVERNIGHT_CONFIG", "OVERNIGHT_PROGRESS"})
+MAX_PROBLEMS = 20
+_DAY_S = 86_400
+
+# Where each value came from: a flag, a variable, a line of the file, or "default".
+Origins = Mapping[str, str]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one service; made by `load`."""
+
+    host: Annotated[str, Spec(about="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int, Spec(about="Port to listen on; 0 takes a free one.", low=0, high=65_535)
+    ] = 8484
+    data: Annotated[Path, Spec(about="Folder of the database and the objects.")] = Path(
+        "overnight-data"
+    )
+    database_url: Annotated[
+        str | None,
+        Spec(about="PostgreSQL to use instead of SQLite in the data folder.", form="database"),
+    ] = None
+    backend: Annotated[
+        str,
+        Spec(
+            about="What answers: simulator, or the URL of a server that speaks /v1/messages.",
+            form="backend",
+        ),
+    ] = "simulator"
+    backend_api_key: Annotated[
+        str | None,
+        Spec(
+            about="Key sent to the backend. ANTHROPIC_API_KEY counts too when the backend is "
+            "at anthropic.com.",
+            secret=True,
+        ),
+    ] = None
+    concurrency: Annotated[
+        int,
+        Spec(about="Requests sent to the backend at a time.", unit="requests", low=1, high=4_096),
+    ] = 64
+    max_requests_per_batch: Annotated[
+        int, Spec(about="Largest batch accepted.", unit="requests", low=1, high=100_000)
+    ] = 10_000
+    max_batch_bytes: Annotated[
+        int,
+        Spec(
+            about="Largest body of a create call, decoded.",
+            unit="bytes",
+            low=1_024,
+            high=268_435_456,
+        ),
+    ] = 268_435_456
+    max_message_bytes: Annotated[
+        int,
+        Spec(about="Largest body of any other call.", unit="bytes", low=1_024, high=268_435_456),
+    ] = 33_554_432
+    max_context_tokens: Annotated[
+        int,
+        Spec(
+            about="Longest prompt; a longer one is an errored result.",
+            unit="tokens",
+            low=1,
+            high=100_000_000,
+        ),
+    ] = 200_000
+    processing_window_s: Annotated[
+        int,
+        Spec(
+            about="Time a batch has; requests without a result then expire.",
+            unit="seconds",
+            low=1,
+            high=29 * _DAY_S,
+        ),
+    ] = _DAY_S
+    retention_s: Annotated[
+        int,
+        Spec(
+            about="How long after its creation a batch's results can be read.",
+            unit="seconds",
+            low=1,
+            high=3_650 * _DAY_S,
+        ),
+    ] = 29 * _DAY_S
+    max_attempts: Annotated[
+        int,
+        Spec(about="Tries of one request before it is errored.", unit="attempts", low=1, high=100),
+    ] = 5
+    request_timeout_s: Annotated[
+        float,
+        Spec(about="Time the backend has for one answer.", unit="seconds", low=0.1, high=_DAY_S),
+    ] = 600.0
+    connect_timeout_s: Annotated[
+        float,
+        Spec(
+            about="Time to reach the backend before the attempt counts as unreachable.",
+            unit="seconds",
+            low=0.01,
+            high=600,
+        ),
+    ] = 5.0
+    drain_timeout_s: Annotated[
+        float,
+        Spec(
+            about="Time that running requests get when the service stops.",
+            unit="seconds",
+            low=0,
+            high=3_600,
+        ),
+    ] = 30.0
+    lease_s: Annotated[
+        float,
+        Spec(
+            about="How long a worker holds a shard without a sign of life.",
+            unit="seconds",
+            low=0.1,
+            high=3_600,
+        ),
+    ] = 15.0
+    shard_requests: Annotated[
+        int, Spec(about="Requests in one shard.", unit="requests", low=1, high=5_000)
+    ] = 500
+    sweep_interval_s: Annotated[
+        float,
+        Spec(
+            about="How often due work is looked for: expiry, archiving, lost leases.",
+            unit="seconds",
+            low=0.01,
+            high=3_600,
+        ),
+    ] = 1.0
+    worker: Annotated[bool, Spec(about="Dispatch requests in this process.")] = True
+    public_url: Annotated[
+        str | None,
+        Spec(
+            about="Where clients reach this service; results_url starts with it. "
+            "Without it the host of each call is used.",
+            form="url",
+        ),
+    ] = None
+    api_keys: Annotated[
+        tuple[str, ...],
+        Spec(
+            about="Keys that may call the service, each `key` or `workspace=key`; none: all may.",
+            form="keys",
+            secret=True,
+        ),
+    ] = ()
+    open: Annotated[
+        bool, Spec(about="Allow an address others can reach although no key is set.")
+    ] = False
+    live_counts: Annotated[
+        bool,
+        Spec(about="Count results on the wire while a batch runs; the real API does not."),
+    ] = False
+    cancel_ended: Annotated[
+        Literal["refuse", "return"],
+        Spec(about="Answer to the cancel of an ended batch: an error, or the batch."),
+    ] = "refuse"
+    unknown_params: Annotated[
+        Literal["refuse", "forward"],
+        Spec(about="What becomes of a request with a parameter the API does not know."),
+    ] = "refuse"
+    simulator_script: Annotated[
+        Path | None, Spec(about="File that tells the simulator what to answer and when to fail.")
+    ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Spec(about="Least serious line to log.")
+    ] = "warning"
+
+
+def load(
+    flags: Mapping[str, object], environ: Mapping[str, str], config_path: Path | None
+) -> tuple[Settings, Origins]:
+    """Give the settings in force and where each came from.
+
+    `flags` maps setting names to text or values; None counts as not given. Without
+    `config_path` the file is OVERNIGHT_CONFIG, or `overnight.toml` here when there is one.
+
+    Raises: ConfigInvalid with one line per problem, at most 20.
+    """
+    problems: list[str] = []
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {name: "default" for name in TABLE}
+    for given in (
+        *_from_file(config_path or _config_path(environ), problems),
+        *_from_environment(environ, problems),
+        *_from_flags(flags),
+    ):
+        try:
+            values[given.setting.name] = converted(given.setting, given.value, given.folder)
+            origins[given.setting.name] = given.origin
+        except ValueError as error:
+            problems.append(f"{given.shown}: {error}")
+    if problems:
+        raise _config_invalid(problems)
+    settings = Settings(**typing.cast(dict[str, Any], values))
+    key = environ.get("ANTHROPIC_API_KEY")
+    if settings.backend_api_key is None and key and _is_anthropic(settings.backend):
+        settings = msgspec.structs.replace(settings, backend_api_key=key)
+        origins["backend_api_key"] = "ANTHROPIC_API_KEY"
+    _refuse_open_door(settings)
+    return settings, origins
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Given(NamedTuple):
+    setting: Setting
+    value: object
+    origin: str
+    # Place and value as an error names them; a secret's value stays out.
+    shown: str
+    # What a relative path is relative to; None: where the process runs.
+    folder: Path | None = None
+
+
+def _table() -> Mapping[str, Setting]:
+    hints = typing.get_type_hints(Settings, include_extras=True)
+    defaults = msgspec.structs.asdict(Settings())
+    return {name: row(name, hints[name], defaults[name]) for name in Settings.__struct_fields__}
+
+
+TABLE: Mapping[str, Setting] = _table()
+
+
+def _config_path(environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get("OVERNIGHT_CONFIG"):
+        return Path(named)
+    return CONFIG_FILE if CONFIG_FILE.is_file() else None
+
+
+def _from_file(path: Path | None, problems: list[str]) -> Iterator[_Given]:
+    if path is None:
+        return
+    text = _read(path)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalid(
+            f"{path}{_toml_place(str(error), text)}",
+            hint="the file holds lines of `name = value`; texts stand in quotes",
+        ) from None
+    for name, value in document.items():
+        line = _line_of(name, text)
+        if name in TABLE:
+            written = f"{path}:{line}: {name} = {_toml_text(shown(TABLE[name], value))}"
+            yield _Given(TABLE[name], value, f"{path}:{line}", written, path.parent)
+        else:
+            problems.append(f"{path}:{line}: {name}: unknown setting{near(name, TABLE)}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigInvalid(f"{path}: {reason}", hint="name a file with --config") from None
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[_Given]:
+    variables = {setting.variable: setting for setting in TABLE.values()}
+    for name in sorted(environ):
+        value = environ[name]
+        if not name.startswith(ENV_PREFIX) or name in OTHER_VARIABLES or not value:
+            continue
+        if name in variables:
+            setting = variables[name]
+            yield _Given(setting, value, name, f"{name}={shown(setting, value)}")
+        else:
+            problems.append(f"{name}: unknown variable{near(name, variables)}")
+
+
+def _from_flags(flags: Mapping[str, object]) -> Iterator[_Given]:
+    for name, value in flags.items():
+        if value is not None:
+            flag = TABLE[name].flag or name
+            yield _Given(TABLE[name], value, flag, f"{flag} {shown(TABLE[name], value)}")
+
+
+def _is_anthropic(backend: str) -> bool:
+    host = urlsplit(backend).hostname or ""
+    return host == "anthropic.com" or host.endswith(".anthropic.com")
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    if not (is_loopback(settings.host) or settings.api_keys or settings.open):
+        raise ConfigInvalid(
+            f"host {settings.host} can be reached by others, and no key is set",
+            hint="set OVERNIGHT_API_KEYS=workspace=key, or --open to serve everyone",
+        )
+
+
+def _config_invalid(problems: list[str]) -> ConfigInvalid:
+    listed = problems[:MAX_PROBLEMS]
+    if len(problems) > MAX_PROBLEMS:
+        listed.append(f"and {len(problems) - MAX_PROBLEMS} more problems")
+    return ConfigInvalid("\n".join(listed), hint="overnight serve --help lists every setting")
+
+
+def _toml_place(message: str, text: str) -> str:
+    # tomllib of 3.11 to 3.13 says the place only inside its message.
+    found = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message)
+    if found is None:
+        return f": {message}"
+    place = f":{found[1]}:{found[2]}" if found[1] else f":{text.count(chr(10)) + 1}"
+    return f"{place}: {message[: found.start()]}"
+
+
+def _line_of(name: str, text: str) -> int:
+    """Give the line that sets a top-level key, 1 when it cannot be told."""
+    key = re.compile(rf"""\s*(?:\[+\s*)?["']?{re.escape(name)}["']?\s*[=.\]]""")
+    lines = enumerate(text.splitlines(), start=1)
+    return next((number for number, line in lines if key.match(line)), 1)
+
+
+def _toml_text(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
