@@ -1,0 +1,446 @@
+"""Questions about batches and the changes they go through."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from overnight import lifecycle
+from overnight.model import Batch, BatchId, BatchStatus, Counts, Usage, WorkspaceId
+from overnight.store.schema import batches, from_optional_us, from_us, shards, to_us
+
+UsageByModel = dict[str, Usage]
+
+_usage_decoder = msgspec.json.Decoder(UsageByModel)
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker must know of a batch it holds shards of."""
+
+    status: BatchStatus
+    expires_at: datetime
+    deleted: bool
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a batch stands right now, unlike the wire's counts."""
+
+    counts: Counts
+    usage: Usage
+
+
+def encode_usage(usage: UsageByModel) -> str:
+    return msgspec.json.encode(usage).decode()
+
+
+def decode_usage(text: str) -> UsageByModel:
+    return _usage_decoder.decode(text)
+
+
+def add_usage(total: UsageByModel, more: UsageByModel) -> UsageByModel:
+    merged = dict(total)
+    for model, usage in more.items():
+        merged[model] = merged.get(model, Usage()) + usage
+    return merged
+
+
+def create(connection: Connection, batch: Batch, *, idempotency_key: str | None) -> None:
+    connection.execute(
+        insert(batches).values(
+            id=batch.id,
+            workspace_id=batch.workspace_id,
+            status=batch.status,
+            created_at=to_us(batch.created_at),
+            expires_at=to_us(batch.expires_at),
+            retain_until=to_us(batch.retain_until),
+            api_version=batch.api_version,
+            betas=",".join(batch.betas),
+            user_profile_id=batch.user_profile_id,
+            idempotency_key=idempotency_key,
+            request_count=batch.request_count,
+            input_key=batch.input_key,
+            input_bytes=batch.input_bytes,
+        )
+    )
+
+
+def find(connection: Connection, batch_id: str, workspace_id: WorkspaceId) -> Batch | None:
+    """Find a batch of a workspace; deleted ones and those of others do not exist."""
+    row = connection.execute(select(batches).where(_mine(batch_id, workspace_id))).one_or_none()
+    return None if row is None else _batch(row)
+
+
+def find_by_idempotency_key(
+    connection: Connection, key: str, workspace_id: WorkspaceId
+) -> Batch | None:
+    row = connection.execute(
+        select(batches).where(
+            batches.c.workspace_id == workspace_id, batches.c.idempotency_key == key
+        )
+    ).one_or_none()
+    return None if row is None else _batch(row)
+
+
+def page(
+    connection: Connection,
+    workspace_id: WorkspaceId,
+    *,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+    before: tuple[datetime, str] | None = None,
+) -> tuple[list[Batch], bool]:
+    """List newest first, beyond a cursor; and tell whether more follow in that direction.
+
+    `after` gives the batches next to the cursor on the older side, `before` those next to it on
+    the newer side. A cursor is the (created_at, id) of a batch, which need not exist any more.
+    """
+    query = select(batches).where(
+        batches.c.workspace_id == workspace_id, batches.c.deleted_at.is_(None)
+    )
+    newest_first = (batches.c.created_at.desc(), batches.c.id.desc())
+    if before is not None:
+        at, batch_id = to_us(before[0]), before[1]
+        newer = or_(
+            batches.c.created_at > at, and_(batches.c.created_at == at, batches.c.id > batch_id)
+        )
+        query = query.where(newer).order_by(batches.c.created_at, batches.c.id)
+    elif after is not None:
+        at, batch_id = to_us(after[0]), after[1]
+        older = or_(
+            batches.c.created_at < at, and_(batches.c.created_at == at, batches.c.id < batch_id)
+        )
+        query = query.where(older).order_by(*newest_first)
+    else:
+        query = query.order_by(*newest_first)
+    rows = connection.execute(query.limit(limit + 1)).all()
+    found = [_batch(row) for row in rows[:limit]]
+    return (found[::-1] if before is not None else found), len(rows) > limit
+
+
+def cursor(
+    connection: Connection, batch_id: str, workspace_id: WorkspaceId
+) -> tuple[datetime, str] | None:
+    """Place a batch in the list; a deleted one keeps its place until its objects are gone."""
+    row = connection.execute(
+        select(batches.c.created_at, batches.c.id).where(
+            batches.c.id == batch_id, batches.c.workspace_id == workspace_id
+        )
+    ).one_or_none()
+    return None if row is None else (from_us(row.created_at), row.id)
+
+
+def cancel(
+    connection: Connection, batch_id: str, workspace_id: WorkspaceId, *, now: datetime
+) -> Batch | None:
+    """Begin canceling. Idempotent while canceling. Raises: InvalidRequest once ended."""
+    row = connection.execute(
+        select(batches).where(_mine(batch_id, workspace_id)).with_for_update()
+    ).one_or_none()
+    if row is None:
+        return None
+    canceled = lifecycle.cancel(_batch(row), now=now)
+    assert canceled.cancel_initiated_at is not None
+    connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id)
+        .values(status=canceled.status, cancel_initiated_at=to_us(canceled.cancel_initiated_at))
+    )
+    return canceled
+
+
+def mark_deleted(
+    connection: Connection, batch_id: str, workspace_id: WorkspaceId, *, now: datetime
+) -> bool:
+    """Make a batch disappear. False when there is none. Raises: InvalidRequest before the end."""
+    row = connection.execute(
+        select(batches).where(_mine(batch_id, workspace_id)).with_for_update()
+    ).one_or_none()
+    if row is None:
+        return False
+    lifecycle.refuse_delete(_batch(row))
+    connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id)
+        .values(deleted_at=to_us(now), idempotency_key=None)
+    )
+    return True
+
+
+def unplanned(connection: Connection, *, limit: int) -> list[Batch]:
+    """Give the batches that wait for their plan, oldest first."""
+    rows = connection.execute(
+        select(batches)
+        .where(batches.c.planned_at.is_(None))
+        .order_by(batches.c.created_at)
+        .limit(limit)
+    ).all()
+    return [_batch(row) for row in rows]
+
+
+def mark_planned(
+    connection: Connection, batch_id: BatchId, *, plan_key: str, now: datetime
+) -> bool:
+    """Store the plan once; False when another planner was faster."""
+    changed = connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id, batches.c.planned_at.is_(None))
+        .values(planned_at=to_us(now), plan_key=plan_key)
+    )
+    return changed.rowcount == 1
+
+
+def standings(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Standing]:
+    rows = connection.execute(
+        select(batches.c.id, batches.c.status, batches.c.expires_at, batches.c.deleted_at).where(
+            batches.c.id.in_(batch_ids)
+        )
+    )
+    return {
+        row.id: Standing(
+            status=row.status,
+            expires_at=from_us(row.expires_at),
+            deleted=row.deleted_at is not None,
+        )
+        for row in rows
+    }
+
+
+def stopped(connection: Connection, *, now: datetime) -> list[BatchId]:
+    """Give the running batches of which nothing more may be sent: canceled or expired."""
+    rows = connection.execute(
+        select(batches.c.id).where(
+            batches.c.status != "ended",
+            or_(batches.c.status == "canceling", batches.c.expires_at <= to_us(now)),
+        )
+    )
+    return [row.id for row in rows]
+
+
+def running(connection: Connection) -> list[BatchId]:
+    """Give all batches that have not ended."""
+    return list(
+        connection.execute(select(batches.c.id).where(batches.c.status != "ended")).scalars()
+    )
+
+
+def live(connection: Connection, batch: Batch) -> Live:
+    """Sum the shards' totals; for an ended batch the same as its frozen counts."""
+    rows = connection.execute(
+        select(
+            shards.c.succeeded,
+            shards.c.errored,
+            shards.c.canceled,
+            shards.c.expired,
+            shards.c.usage,
+        ).where(shards.c.batch_id == batch.id)
+    ).all()
+    counts, usage = _sum(rows, batch.request_count)
+    return Live(counts=counts, usage=sum(usage.values(), start=Usage()))
+
+
+def recorded(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, int]:
+    """Count the outcomes of each batch so far."""
+    total = shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
+    rows = connection.execute(
+        select(shards.c.batch_id, func.sum(total).label("recorded"))
+        .where(shards.c.batch_id.in_(batch_ids))
+        .group_by(shards.c.batch_id)
+    )
+    return {row.batch_id: int(row.recorded) for row in rows}
+
+
+def end_if_sealed(connection: Connection, batch_id: BatchId, *, now: datetime) -> bool:
+    """End the batch when its last shard is sealed: status, time, counts, usage in one change.
+
+    Locks the batch's row first: two workers that seal the last two shards at once must not both
+    believe that the other's is still open.
+    """
+    row = connection.execute(
+        select(batches).where(batches.c.id == batch_id).with_for_update()
+    ).one_or_none()
+    if row is None or row.status == "ended" or row.planned_at is None:
+        return False
+    open_shard = select(shards.c.number).where(
+        shards.c.batch_id == batch_id, shards.c.sealed_at.is_(None)
+    )
+    if connection.execute(open_shard.limit(1)).first() is not None:
+        return False
+    rows = connection.execute(
+        select(
+            shards.c.succeeded,
+            shards.c.errored,
+            shards.c.canceled,
+            shards.c.expired,
+            shards.c.usage,
+        ).where(shards.c.batch_id == batch_id)
+    ).all()
+    counts, usage = _sum(rows, row.request_count)
+    ended = lifecycle.end(_batch(row), now=now, counts=counts)
+    connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id)
+        .values(
+            status=ended.status,
+            ended_at=to_us(now),
+            succeeded=counts.succeeded,
+            errored=counts.errored,
+            canceled=counts.canceled,
+            expired=counts.expired,
+            usage=encode_usage(usage),
+        )
+    )
+    return True
+
+
+def due_for_archive(connection: Connection, *, now: datetime, limit: int) -> list[BatchId]:
+    rows = connection.execute(
+        select(batches.c.id)
+        .where(
+            batches.c.archived_at.is_(None),
+            batches.c.retain_until <= to_us(now),
+            batches.c.status == "ended",
+            batches.c.deleted_at.is_(None),
+        )
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def mark_archived(connection: Connection, batch_id: BatchId, *, now: datetime) -> bool:
+    row = connection.execute(
+        select(batches).where(batches.c.id == batch_id).with_for_update()
+    ).one_or_none()
+    if row is None:
+        return False
+    archived = lifecycle.archive(_batch(row), now=now)
+    assert archived.archived_at is not None
+    connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id)
+        .values(archived_at=to_us(archived.archived_at))
+    )
+    return True
+
+
+def spent_plans(connection: Connection, *, limit: int) -> list[tuple[BatchId, str]]:
+    """Give the plan objects of ended batches, which nobody will read again."""
+    rows = connection.execute(
+        select(batches.c.id, batches.c.plan_key)
+        .where(batches.c.plan_key.is_not(None), batches.c.ended_at.is_not(None))
+        .limit(limit)
+    )
+    return [(row.id, row.plan_key) for row in rows]
+
+
+def forget_plan(connection: Connection, batch_id: BatchId) -> None:
+    connection.execute(update(batches).where(batches.c.id == batch_id).values(plan_key=None))
+
+
+def deleted(connection: Connection, *, limit: int) -> list[BatchId]:
+    """Give the deleted batches whose objects and shards are still there."""
+    rows = connection.execute(
+        select(batches.c.id)
+        .where(batches.c.deleted_at.is_not(None), batches.c.input_key != "")
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def purge(connection: Connection, batch_id: BatchId) -> None:
+    """Empty a deleted batch for good. Idempotent.
+
+    Its row stays until its retention has passed: clients page through a list while they delete
+    what it shows, with the last deleted batch as their cursor.
+    """
+    connection.execute(delete(shards).where(shards.c.batch_id == batch_id))
+    connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id, batches.c.deleted_at.is_not(None))
+        .values(input_key="", plan_key=None)
+    )
+
+
+def forget_purged(connection: Connection, *, now: datetime) -> None:
+    """Remove the rows of emptied batches whose retention has passed."""
+    connection.execute(
+        delete(batches).where(
+            batches.c.archived_at.is_(None),
+            batches.c.retain_until <= to_us(now),
+            batches.c.input_key == "",
+        )
+    )
+
+
+def known(connection: Connection, batch_ids: Sequence[str]) -> set[str]:
+    """Give those ids that have a row."""
+    return set(
+        connection.execute(select(batches.c.id).where(batches.c.id.in_(batch_ids))).scalars()
+    )
+
+
+def _mine(batch_id: str, workspace_id: WorkspaceId) -> ColumnElement[bool]:
+    return and_(
+        batches.c.id == batch_id,
+        batches.c.workspace_id == workspace_id,
+        batches.c.deleted_at.is_(None),
+    )
+
+
+def _sum(rows: Sequence[Row[*tuple[Any, ...]]], request_count: int) -> tuple[Counts, UsageByModel]:
+    succeeded = sum(row.succeeded for row in rows)
+    errored = sum(row.errored for row in rows)
+    canceled = sum(row.canceled for row in rows)
+    expired = sum(row.expired for row in rows)
+    usage: UsageByModel = {}
+    for row in rows:
+        usage = add_usage(usage, decode_usage(row.usage))
+    counts = Counts(
+        processing=request_count - succeeded - errored - canceled - expired,
+        succeeded=succeeded,
+        errored=errored,
+        canceled=canceled,
+        expired=expired,
+    )
+    return counts, usage
+
+
+def _batch(row: Row[*tuple[Any, ...]]) -> Batch:
+    recorded = row.succeeded + row.errored + row.canceled + row.expired
+    return Batch(
+        id=row.id,
+        workspace_id=row.workspace_id,
+        status=row.status,
+        created_at=from_us(row.created_at),
+        expires_at=from_us(row.expires_at),
+        retain_until=from_us(row.retain_until),
+        ended_at=from_optional_us(row.ended_at),
+        cancel_initiated_at=from_optional_us(row.cancel_initiated_at),
+        archived_at=from_optional_us(row.archived_at),
+        planned_at=from_optional_us(row.planned_at),
+        api_version=row.api_version,
+        betas=tuple(row.betas.split(",")) if row.betas else (),
+        user_profile_id=row.user_profile_id,
+        request_count=row.request_count,
+        input_key=row.input_key,
+        input_bytes=row.input_bytes,
+        counts=Counts(
+            processing=row.request_count - recorded,
+            succeeded=row.succeeded,
+            errored=row.errored,
+            canceled=row.canceled,
+            expired=row.expired,
+        ),
+    )

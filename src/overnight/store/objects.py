@@ -1,0 +1,143 @@
+"""Payloads in a directory: written once under a temporary name, durable, never changed.
+
+All functions block; callers run them in threads.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from overnight.errors import ConfigInvalid
+
+_TEMPORARY = ".partial"
+
+
+class ObjectWriter:
+    """One object in the making: durable and visible after `commit`, gone without it."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._partial = path.with_name(path.name + _TEMPORARY)
+        self._file: IO[bytes] = open(self._partial, "wb", buffering=0)  # noqa: SIM115
+        self.size_bytes = 0
+
+    @property
+    def partial_path(self) -> Path:
+        """Where the bytes are before the commit."""
+        return self._partial
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append; a raw file may take less than it is given."""
+        view = memoryview(data)
+        self.size_bytes += len(view)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def sync(self) -> None:
+        """Make what is written so far durable; a large object calls this as it grows."""
+        os.fdatasync(self._file.fileno())
+
+    def commit(self) -> None:
+        """Make the object durable and visible under its name."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.rename(self._partial, self._path)
+        _sync_directory(self._path.parent)
+
+    def abandon(self) -> None:
+        """Drop what was written. Idempotent; after `commit` it does nothing."""
+        if not self._file.closed:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abandon()
+
+
+class ObjectDirectory:
+    """Objects by key; a key is `group/name`, and a group is deleted as a whole."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            probe = root / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ConfigInvalid(
+                f"the object directory {root} cannot be written: {error.strerror}",
+                hint="name another with --data DIR, or give this user the right to write there",
+            ) from error
+
+    def writer(self, key: str) -> ObjectWriter:
+        """Begin an object. A group's first object makes the group's own name durable too."""
+        path = self._root / key
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sync_directory(self._root)
+        return ObjectWriter(path)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write a whole object; the same key and bytes again change nothing."""
+        with self.writer(key) as writer:
+            writer.write(data)
+            writer.commit()
+
+    def path(self, key: str) -> Path:
+        """Give the file of an object, for mapping it into memory."""
+        return self._root / key
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Read a part of an object. Raises: FileNotFoundError; EOFError when it is shorter."""
+        with open(self._root / key, "rb", buffering=0) as file:
+            file.seek(offset)
+            data = file.read(length)
+        if len(data) != length:
+            raise EOFError(f"{key}: {len(data)} bytes at {offset}, {length} wanted")
+        return data
+
+    def chunks(self, key: str, size: int) -> Iterator[bytes]:
+        """Read an object piece by piece. Raises: FileNotFoundError."""
+        with open(self._root / key, "rb", buffering=0) as file:
+            while chunk := file.read(size):
+                yield chunk
+
+    def delete(self, key: str) -> None:
+        """Delete an object. Idempotent."""
+        (self._root / key).unlink(missing_ok=True)
+
+    def delete_group(self, group: str) -> None:
+        """Delete all objects of a group. Idempotent."""
+        path = self._root / group
+        if path.exists():
+            shutil.rmtree(path)
+            _sync_directory(self._root)
+
+    def groups(self) -> list[tuple[str, float]]:
+        """List the groups with the time of their last change, in seconds since 1970."""
+        found = []
+        for entry in os.scandir(self._root):
+            if entry.is_dir():
+                found.append((entry.name, entry.stat().st_mtime))
+        return found
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

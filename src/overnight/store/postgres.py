@@ -1,0 +1,115 @@
+"""PostgreSQL (15 or newer): many processes share one database."""
+
+import hashlib
+import threading
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from overnight.errors import ConfigInvalid
+from overnight.model import WorkerId
+from overnight.store.database import Database
+from overnight.store.migrate import migrate
+
+_READERS = 8
+_WRITERS = 8
+_CONNECT_TIMEOUT_S = 10
+
+
+class SessionLocks:
+    """Presence by advisory lock: a worker holds one on its own session while it lives.
+
+    The server frees it the moment the process dies, so a crash shows at once. A dead host keeps
+    its session until TCP gives up; there the lease's expiry is the cover.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._guard = threading.Lock()
+
+    def announce(self, worker: WorkerId) -> None:
+        with self._guard:
+            if self._connection is not None:
+                try:
+                    self._connection.execute(text("SELECT 1"))
+                    return
+                except DBAPIError:
+                    self._connection.invalidate()
+                    self._connection = None
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _lock_key(worker)})
+            self._connection = connection
+
+    def dead(self, owners: list[WorkerId]) -> list[WorkerId]:
+        with (
+            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            return [owner for owner in owners if _try_lock(connection, owner)]
+
+    def close(self) -> None:
+        with self._guard:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+def open_postgres(url: str) -> Database:
+    """Connect and bring the schema up to date.
+
+    Raises: ConfigInvalid when the URL is malformed or the server cannot be reached.
+    """
+    try:
+        engine = create_engine(
+            _with_driver(url),
+            pool_size=_READERS + _WRITERS,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
+        )
+        presence = create_engine(
+            _with_driver(url),
+            poolclass=NullPool,
+            connect_args={"connect_timeout": _CONNECT_TIMEOUT_S, "keepalives_idle": 5},
+        )
+        with engine.begin() as connection:
+            migrate(connection)
+    except ArgumentError as error:
+        raise ConfigInvalid(
+            "--database-url is not a database URL",
+            hint="write it as postgresql://user:password@host:5432/name",
+        ) from error
+    except OperationalError as error:
+        cause = str(error.orig).strip().splitlines()[0]
+        raise ConfigInvalid(
+            f"the database at {engine.url.host}:{engine.url.port or 5432} does not answer: {cause}",
+            hint="is it running, and are user, password and name in --database-url right?",
+        ) from error
+    return Database(
+        reader=engine,
+        writer=engine,
+        readers=_READERS,
+        writers=_WRITERS,
+        presence=SessionLocks(presence),
+        on_close=presence.dispose,
+    )
+
+
+def _with_driver(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
+
+
+def _lock_key(worker: WorkerId) -> int:
+    """Map a worker to the 64-bit signed key of its lock."""
+    digest = hashlib.blake2b(worker.encode("ascii"), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+def _try_lock(connection: Connection, owner: WorkerId) -> bool:
+    key = {"key": _lock_key(owner)}
+    if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key).scalar_one():
+        return False
+    connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+    return True

@@ -1,0 +1,177 @@
+"""The tables. Times are integers: microseconds since 1970 in UTC, equal on both databases.
+
+The database holds states, counts and pointers; payloads are objects. The one exception is the
+journal, which holds outcomes until their shard is sealed.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("workspace_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("retain_until", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("cancel_initiated_at", BigInteger),
+    Column("archived_at", BigInteger),
+    Column("planned_at", BigInteger),
+    # Set by DELETE; the emptied row stays as a list cursor until its retention has passed.
+    Column("deleted_at", BigInteger),
+    Column("api_version", Text, nullable=False),
+    # Comma separated.
+    Column("betas", Text, nullable=False),
+    Column("user_profile_id", Text),
+    # The caller's `idempotency-key`, when sent: a repeated create answers the same batch.
+    Column("idempotency_key", Text),
+    Column("request_count", Integer, nullable=False),
+    # Empty once the objects of a deleted batch are gone.
+    Column("input_key", Text, nullable=False),
+    Column("input_bytes", BigInteger, nullable=False),
+    # NULL before planning and again once the plan object is no longer needed.
+    Column("plan_key", Text),
+    # Frozen at the end; zero before.
+    Column("succeeded", Integer, nullable=False, server_default=text("0")),
+    Column("errored", Integer, nullable=False, server_default=text("0")),
+    Column("canceled", Integer, nullable=False, server_default=text("0")),
+    Column("expired", Integer, nullable=False, server_default=text("0")),
+    # JSON, model → usage; frozen at the end.
+    Column("usage", Text, nullable=False, server_default=text("'{}'")),
+)
+
+Index("ix_batches_list", batches.c.workspace_id, batches.c.created_at, batches.c.id)
+Index(
+    "ix_batches_unplanned",
+    batches.c.created_at,
+    sqlite_where=batches.c.planned_at.is_(None),
+    postgresql_where=batches.c.planned_at.is_(None),
+)
+Index(
+    "ix_batches_running",
+    batches.c.expires_at,
+    sqlite_where=batches.c.status != "ended",
+    postgresql_where=batches.c.status != "ended",
+)
+Index(
+    "ix_batches_retained",
+    batches.c.retain_until,
+    sqlite_where=batches.c.archived_at.is_(None),
+    postgresql_where=batches.c.archived_at.is_(None),
+)
+Index(
+    "ix_batches_deleted",
+    batches.c.deleted_at,
+    sqlite_where=batches.c.deleted_at.is_not(None) & (batches.c.input_key != ""),
+    postgresql_where=batches.c.deleted_at.is_not(None) & (batches.c.input_key != ""),
+)
+Index(
+    "ix_batches_spent_plans",
+    batches.c.ended_at,
+    sqlite_where=batches.c.plan_key.is_not(None) & batches.c.ended_at.is_not(None),
+    postgresql_where=batches.c.plan_key.is_not(None) & batches.c.ended_at.is_not(None),
+)
+Index(
+    "uq_batches_idempotency",
+    batches.c.workspace_id,
+    batches.c.idempotency_key,
+    unique=True,
+    sqlite_where=batches.c.idempotency_key.is_not(None),
+    postgresql_where=batches.c.idempotency_key.is_not(None),
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    # The batch's created_at: shards are served in this order.
+    Column("queued_at", BigInteger, nullable=False),
+    # Where the shard lies in the plan object.
+    Column("plan_offset", BigInteger, nullable=False),
+    Column("plan_bytes", BigInteger, nullable=False),
+    Column("request_count", Integer, nullable=False),
+    # The lease. Free when lease_expires_at has passed; 0 when never taken or given back.
+    Column("owner", Text),
+    Column("fence", BigInteger, nullable=False, server_default=text("0")),
+    Column("lease_expires_at", BigInteger, nullable=False, server_default=text("0")),
+    # Totals of what the journal (later the results object) holds.
+    Column("succeeded", Integer, nullable=False, server_default=text("0")),
+    Column("errored", Integer, nullable=False, server_default=text("0")),
+    Column("canceled", Integer, nullable=False, server_default=text("0")),
+    Column("expired", Integer, nullable=False, server_default=text("0")),
+    # JSON, model → usage.
+    Column("usage", Text, nullable=False, server_default=text("'{}'")),
+    # Set together: every request of the shard has its outcome in this object.
+    Column("sealed_at", BigInteger),
+    Column("results_key", Text),
+    Column("results_bytes", BigInteger),
+    ForeignKeyConstraint(["batch_id"], ["batches.id"], ondelete="CASCADE"),
+)
+
+Index(
+    "ix_shards_open",
+    shards.c.queued_at,
+    shards.c.batch_id,
+    shards.c.number,
+    sqlite_where=shards.c.sealed_at.is_(None),
+    postgresql_where=shards.c.sealed_at.is_(None),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("batch_id", Text, nullable=False),
+    Column("shard", Integer, nullable=False),
+    # Which requests of the shard have their line here: unsigned 16-bit in machine order.
+    Column("positions", LargeBinary, nullable=False),
+    # Result lines, each ending in LF.
+    Column("lines", LargeBinary, nullable=False),
+    ForeignKeyConstraint(
+        ["batch_id", "shard"], ["shards.batch_id", "shards.number"], ondelete="CASCADE"
+    ),
+)
+
+Index("ix_journal_shard", journal.c.batch_id, journal.c.shard, journal.c.id)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_us(moment: datetime) -> int:
+    """Write an aware datetime as microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_us(value: int) -> datetime:
+    """Read microseconds since 1970 as an aware UTC datetime."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def from_optional_us(value: int | None) -> datetime | None:
+    return None if value is None else from_us(value)

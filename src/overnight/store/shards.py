@@ -1,0 +1,341 @@
+"""Questions about shards: who holds them, what is recorded, what is sealed."""
+
+from array import array
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from overnight.model import Batch, BatchId, Lease, Shard, WorkerId
+from overnight.store.batches import UsageByModel, decode_usage, encode_usage
+from overnight.store.schema import batches, journal, shards, to_us
+
+
+class ShardKey(NamedTuple):
+    batch_id: BatchId
+    number: int
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """What is recorded of a shard so far."""
+
+    succeeded: int = 0
+    errored: int = 0
+    canceled: int = 0
+    expired: int = 0
+    usage: UsageByModel = {}
+
+    @property
+    def recorded(self) -> int:
+        return self.succeeded + self.errored + self.canceled + self.expired
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A shard that is ours until its lease expires, and all that is needed to work on it."""
+
+    shard: Shard
+    plan_key: str
+    totals: Totals
+    # Positions in the shard that have their outcome already.
+    recorded_positions: frozenset[int]
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """New outcomes of one shard, to be journaled together."""
+
+    key: ShardKey
+    fence: int
+    before: Totals
+    after: Totals
+    positions: bytes
+    lines: bytes
+
+
+class SealedPart(NamedTuple):
+    """The results of one shard: an object, written once."""
+
+    key: str
+    size_bytes: int
+
+
+def pack_positions(positions: Sequence[int]) -> bytes:
+    return array("H", positions).tobytes()
+
+
+def create(connection: Connection, batch: Batch, extents: Sequence[tuple[int, int, int]]) -> None:
+    """Store the shards of a plan; an extent is (offset, bytes, requests) in the plan object."""
+    connection.execute(
+        insert(shards),
+        [
+            {
+                "batch_id": batch.id,
+                "number": number,
+                "queued_at": to_us(batch.created_at),
+                "plan_offset": offset,
+                "plan_bytes": length,
+                "request_count": requests,
+            }
+            for number, (offset, length, requests) in enumerate(extents)
+        ],
+    )
+
+
+def claim(
+    connection: Connection,
+    owner: WorkerId,
+    *,
+    now: datetime,
+    until: datetime,
+    limit: int,
+    only: Sequence[BatchId] | None = None,
+) -> list[Claim]:
+    """Lease up to `limit` free shards, oldest batch first, each with a new fence.
+
+    `only` restricts the choice to some batches. Not idempotent; what is claimed and then not
+    worked on comes free when the lease expires.
+    """
+    free = and_(shards.c.sealed_at.is_(None), shards.c.lease_expires_at <= to_us(now))
+    if only is not None:
+        free = and_(free, shards.c.batch_id.in_(only))
+    rows = connection.execute(
+        select(shards)
+        .where(free)
+        .order_by(shards.c.queued_at, shards.c.batch_id, shards.c.number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if not rows:
+        return []
+    keys = [(row.batch_id, row.number) for row in rows]
+    connection.execute(
+        update(shards)
+        .where(tuple_(shards.c.batch_id, shards.c.number).in_(keys))
+        .values(owner=owner, fence=shards.c.fence + 1, lease_expires_at=to_us(until))
+    )
+    plan_keys = _plan_keys(connection, {row.batch_id for row in rows})
+    positions = _recorded_positions(
+        connection, [key for key, row in zip(keys, rows, strict=True) if _recorded(row)]
+    )
+    return [
+        Claim(
+            shard=_shard(row, Lease(owner=owner, fence=row.fence + 1, expires_at=until)),
+            plan_key=plan_keys[row.batch_id],
+            totals=_totals(row),
+            recorded_positions=positions.get((row.batch_id, row.number), frozenset()),
+        )
+        for row in rows
+    ]
+
+
+def renew(connection: Connection, owner: WorkerId, *, until: datetime) -> None:
+    """Prolong every lease that the worker still holds."""
+    connection.execute(
+        update(shards)
+        .where(shards.c.owner == owner, shards.c.sealed_at.is_(None), shards.c.lease_expires_at > 0)
+        .values(lease_expires_at=to_us(until))
+    )
+
+
+def release(connection: Connection, owners: Sequence[WorkerId]) -> int:
+    """Give back every lease of these workers; the next claim takes a new fence."""
+    changed = connection.execute(
+        update(shards)
+        .where(
+            shards.c.sealed_at.is_(None),
+            shards.c.lease_expires_at > 0,
+            shards.c.owner.in_(owners),
+        )
+        .values(lease_expires_at=0, owner=None)
+    )
+    return changed.rowcount
+
+
+def owners(connection: Connection) -> list[WorkerId]:
+    """Give all who hold a lease, living or not."""
+    rows = connection.execute(
+        select(shards.c.owner)
+        .where(shards.c.sealed_at.is_(None), shards.c.owner.is_not(None))
+        .distinct()
+    )
+    return [WorkerId(owner) for owner in rows.scalars()]
+
+
+def record(
+    connection: Connection, recordings: Sequence[Recording], *, until: datetime
+) -> set[ShardKey]:
+    """Journal outcomes, move the totals and renew the leases, all or nothing.
+
+    Gives the shards whose lease is lost: nothing of them was written. Safe to repeat after a
+    commit whose answer was lost: the totals tell that the recording is there already.
+    """
+    lost = set()
+    for recording in recordings:
+        after, before = recording.after, recording.before
+        changed = connection.execute(
+            update(shards)
+            .where(
+                shards.c.batch_id == recording.key.batch_id,
+                shards.c.number == recording.key.number,
+                shards.c.fence == recording.fence,
+                _total_is(before),
+            )
+            .values(
+                succeeded=after.succeeded,
+                errored=after.errored,
+                canceled=after.canceled,
+                expired=after.expired,
+                usage=encode_usage(after.usage),
+                lease_expires_at=to_us(until),
+            )
+        )
+        if changed.rowcount == 0:
+            if not _is_recorded(connection, recording):
+                lost.add(recording.key)
+            continue
+        connection.execute(
+            insert(journal).values(
+                batch_id=recording.key.batch_id,
+                shard=recording.key.number,
+                positions=recording.positions,
+                lines=recording.lines,
+            )
+        )
+    return lost
+
+
+def journaled_lines(connection: Connection, key: ShardKey) -> list[bytes]:
+    """Give the journaled lines of a shard in the order in which they were recorded."""
+    rows = connection.execute(
+        select(journal.c.lines)
+        .where(journal.c.batch_id == key.batch_id, journal.c.shard == key.number)
+        .order_by(journal.c.id)
+    )
+    return [bytes(lines) for lines in rows.scalars()]
+
+
+def seal(
+    connection: Connection, key: ShardKey, *, fence: int, part: SealedPart, now: datetime
+) -> bool:
+    """Replace the shard's journal by its results object; False when the lease is lost."""
+    changed = connection.execute(
+        update(shards)
+        .where(
+            shards.c.batch_id == key.batch_id,
+            shards.c.number == key.number,
+            shards.c.fence == fence,
+            shards.c.sealed_at.is_(None),
+        )
+        .values(
+            sealed_at=to_us(now),
+            results_key=part.key,
+            results_bytes=part.size_bytes,
+            owner=None,
+            lease_expires_at=0,
+        )
+    )
+    if changed.rowcount == 0:
+        return False
+    connection.execute(
+        delete(journal).where(journal.c.batch_id == key.batch_id, journal.c.shard == key.number)
+    )
+    return True
+
+
+def results(connection: Connection, batch_id: BatchId) -> list[SealedPart]:
+    """Give the results objects of a batch in the order of its shards."""
+    rows = connection.execute(
+        select(shards.c.results_key, shards.c.results_bytes)
+        .where(shards.c.batch_id == batch_id, shards.c.results_key.is_not(None))
+        .order_by(shards.c.number)
+    )
+    return [SealedPart(row.results_key, row.results_bytes) for row in rows]
+
+
+def _total_is(totals: Totals) -> ColumnElement[bool]:
+    return and_(
+        shards.c.succeeded == totals.succeeded,
+        shards.c.errored == totals.errored,
+        shards.c.canceled == totals.canceled,
+        shards.c.expired == totals.expired,
+    )
+
+
+def _is_recorded(connection: Connection, recording: Recording) -> bool:
+    found = connection.execute(
+        select(shards.c.fence).where(
+            shards.c.batch_id == recording.key.batch_id,
+            shards.c.number == recording.key.number,
+            shards.c.fence == recording.fence,
+            _total_is(recording.after),
+        )
+    ).first()
+    return found is not None
+
+
+def _plan_keys(connection: Connection, batch_ids: set[BatchId]) -> dict[BatchId, str]:
+    rows = connection.execute(
+        select(batches.c.id, batches.c.plan_key).where(batches.c.id.in_(batch_ids))
+    )
+    return {row.id: row.plan_key for row in rows}
+
+
+def _recorded_positions(
+    connection: Connection, keys: Sequence[tuple[BatchId, int]]
+) -> dict[tuple[BatchId, int], frozenset[int]]:
+    found: dict[tuple[BatchId, int], frozenset[int]] = {}
+    if not keys:
+        return found
+    matches = or_(
+        *(and_(journal.c.batch_id == batch, journal.c.shard == shard) for batch, shard in keys)
+    )
+    rows = connection.execute(
+        select(journal.c.batch_id, journal.c.shard, journal.c.positions).where(matches)
+    )
+    for row in rows:
+        key = (row.batch_id, row.shard)
+        found[key] = found.get(key, frozenset()) | frozenset(_unpack_positions(row.positions))
+    return found
+
+
+def _unpack_positions(data: bytes) -> array[int]:
+    positions = array("H")
+    positions.frombytes(bytes(data))
+    return positions
+
+
+def _recorded(row: Row[*tuple[Any, ...]]) -> int:
+    return int(row.succeeded + row.errored + row.canceled + row.expired)
+
+
+def _totals(row: Row[*tuple[Any, ...]]) -> Totals:
+    return Totals(
+        succeeded=row.succeeded,
+        errored=row.errored,
+        canceled=row.canceled,
+        expired=row.expired,
+        usage=decode_usage(row.usage),
+    )
+
+
+def _shard(row: Row[*tuple[Any, ...]], lease: Lease) -> Shard:
+    return Shard(
+        batch_id=row.batch_id,
+        number=row.number,
+        offset=row.plan_offset,
+        length_bytes=row.plan_bytes,
+        request_count=row.request_count,
+        lease=lease,
+    )
