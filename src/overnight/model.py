@@ -1,6 +1,6 @@
 """The nouns: batch, request, outcome, shard, lease, usage. Values only; no I/O."""
 
-import secrets
+import os
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NewType
@@ -19,7 +19,7 @@ OutcomeType = Literal["succeeded", "errored", "canceled", "expired"]
 
 
 def _random_text(length: int) -> str:
-    number = int.from_bytes(secrets.token_bytes(length))
+    number = int.from_bytes(os.urandom(length))
     digits = []
     for _ in range(length):
         number, digit = divmod(number, len(_ALPHABET))
