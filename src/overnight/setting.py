@@ -180,7 +180,7 @@ def _formed(form: Form, text: str) -> str:
             choice = "simulator or " if form == "backend" else ""
             raise ValueError(f"must be {choice}an absolute http or https URL")
         return text.rstrip("/")
-    if form == "database" and not re.match(r"(postgresql|postgres|sqlite)(\+\w+)?://", text):
+    if form == "database" and not re.match(r"(postgresql|postgres)(\+\w+)?://", text):
         raise ValueError("must begin with postgresql://")
     return text
 
