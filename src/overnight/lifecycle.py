@@ -51,8 +51,10 @@ def refuse_delete(batch: Batch) -> None:
         )
 
 
-def fate(batch: Batch, *, now: datetime) -> Literal["send", "canceled", "expired"]:
-    """Say what happens to a request of this batch that has not been sent yet."""
-    if batch.status == "canceling":
+def fate(
+    status: BatchStatus, expires_at: datetime, *, now: datetime
+) -> Literal["send", "canceled", "expired"]:
+    """Say what happens to a request, not sent yet, of a batch in this state."""
+    if status == "canceling":
         return "canceled"
-    return "expired" if now >= batch.expires_at else "send"
+    return "expired" if now >= expires_at else "send"

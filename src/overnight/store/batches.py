@@ -1,6 +1,6 @@
 """Questions about batches and the changes they go through."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     status: BatchStatus
     expires_at: datetime
     deleted: bool
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A planned batch and the object that holds its shards."""
+
+    batch: Batch
+    plan_key: str
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,6 +207,11 @@ def mark_planned(
         .values(planned_at=to_us(now), plan_key=plan_key)
     )
     return changed.rowcount == 1
+
+
+def planned(connection: Connection, batch_ids: Collection[BatchId]) -> dict[BatchId, Plan]:
+    rows = connection.execute(select(batches).where(batches.c.id.in_(batch_ids)))
+    return {row.id: Plan(batch=_batch(row), plan_key=row.plan_key) for row in rows}
 
 
 def standings(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Standing]:

@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 
 from overnight.model import Batch, BatchId, Lease, Shard, WorkerId
-from overnight.store.batches import UsageByModel, decode_usage, encode_usage
-from overnight.store.schema import batches, journal, shards, to_us
+from overnight.store.batches import UsageByModel, decode_usage, encode_usage, planned
+from overnight.store.schema import journal, shards, to_us
 
 
 class ShardKey(NamedTuple):
@@ -47,6 +47,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A shard that is ours until its lease expires, and all that is needed to work on it."""
 
     shard: Shard
+    batch: Batch
     plan_key: str
     totals: Totals
     # Positions in the shard that have their outcome already.
@@ -107,7 +108,12 @@ def claim(
     `only` restricts the choice to some batches. Not idempotent; what is claimed and then not
     worked on comes free when the lease expires.
     """
-    free = and_(shards.c.sealed_at.is_(None), shards.c.lease_expires_at <= to_us(now))
+    free = and_(
+        shards.c.sealed_at.is_(None),
+        shards.c.lease_expires_at <= to_us(now),
+        # What the owner holds is its own already, even when its lease has run out unnoticed.
+        or_(shards.c.owner.is_(None), shards.c.owner != owner),
+    )
     if only is not None:
         free = and_(free, shards.c.batch_id.in_(only))
     rows = connection.execute(
@@ -125,14 +131,15 @@ def claim(
         .where(tuple_(shards.c.batch_id, shards.c.number).in_(keys))
         .values(owner=owner, fence=shards.c.fence + 1, lease_expires_at=to_us(until))
     )
-    plan_keys = _plan_keys(connection, {row.batch_id for row in rows})
+    plans = planned(connection, {row.batch_id for row in rows})
     positions = _recorded_positions(
         connection, [key for key, row in zip(keys, rows, strict=True) if _recorded(row)]
     )
     return [
         Claim(
             shard=_shard(row, Lease(owner=owner, fence=row.fence + 1, expires_at=until)),
-            plan_key=plan_keys[row.batch_id],
+            batch=plans[row.batch_id].batch,
+            plan_key=plans[row.batch_id].plan_key,
             totals=_totals(row),
             recorded_positions=positions.get((row.batch_id, row.number), frozenset()),
         )
@@ -283,13 +290,6 @@ def _is_recorded(connection: Connection, recording: Recording) -> bool:
         )
     ).first()
     return found is not None
-
-
-def _plan_keys(connection: Connection, batch_ids: set[BatchId]) -> dict[BatchId, str]:
-    rows = connection.execute(
-        select(batches.c.id, batches.c.plan_key).where(batches.c.id.in_(batch_ids))
-    )
-    return {row.id: row.plan_key for row in rows}
 
 
 def _recorded_positions(

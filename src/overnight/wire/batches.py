@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from overnight.model import Batch, BatchStatus
+from overnight.model import Batch, BatchStatus, Counts
 
 
 class RequestCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +64,16 @@ def timestamp(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="microseconds")
 
 
+def request_counts(counts: Counts) -> RequestCounts:
+    return RequestCounts(
+        processing=counts.processing,
+        succeeded=counts.succeeded,
+        errored=counts.errored,
+        canceled=counts.canceled,
+        expired=counts.expired,
+    )
+
+
 def message_batch(batch: Batch, *, base_url: str) -> MessageBatch:
     """Show a batch to its owner.
 
@@ -77,13 +87,7 @@ def message_batch(batch: Batch, *, base_url: str) -> MessageBatch:
         id=batch.id,
         type="message_batch",
         processing_status=batch.status,
-        request_counts=RequestCounts(
-            processing=batch.counts.processing,
-            succeeded=batch.counts.succeeded,
-            errored=batch.counts.errored,
-            canceled=batch.counts.canceled,
-            expired=batch.counts.expired,
-        ),
+        request_counts=request_counts(batch.counts),
         ended_at=timestamp(batch.ended_at),
         created_at=created_at,
         expires_at=expires_at,

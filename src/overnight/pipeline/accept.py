@@ -1,0 +1,172 @@
+"""Accept: take a batch in whole or not at all. After the answer nothing of it may be lost."""
+
+import asyncio
+import mmap
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import msgspec
+from sqlalchemy.exc import IntegrityError
+
+from overnight.clock import Clock
+from overnight.errors import InvalidRequest, Unavailable
+from overnight.model import Batch, BatchId, Counts, WorkspaceId, new_batch_id
+from overnight.pipeline.wake import Wakes
+from overnight.store import batches
+from overnight.store.database import Database
+from overnight.store.objects import ObjectDirectory, ObjectWriter
+from overnight.wire.envelope import read_envelope
+
+# Written to the file in pieces of this size, and made durable while the rest still arrives.
+_WRITE_BYTES = 1 << 20
+_SYNC_BYTES = 16 << 20
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """Who creates a batch, and what the headers say about it."""
+
+    workspace_id: WorkspaceId
+    api_version: str
+    betas: tuple[str, ...] = ()
+    user_profile_id: str | None = None
+    idempotency_key: str | None = None
+
+
+class Acceptor:
+    """Stores inputs and creates batches."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        objects: ObjectDirectory,
+        clock: Clock,
+        wakes: Wakes,
+        max_requests: int,
+        processing_window_s: int,
+        retention_s: int,
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._clock = clock
+        self._wakes = wakes
+        self._max_requests = max_requests
+        self._processing_window = timedelta(seconds=processing_window_s)
+        self._retention = timedelta(seconds=retention_s)
+
+    async def accept(self, body: AsyncIterator[bytes], submission: Submission) -> Batch:
+        """Store the body durably, check its envelope, and create the batch.
+
+        Raises: InvalidRequest for the first fault of the envelope, with nothing stored;
+        Unavailable when the disk or the database cannot take it.
+        """
+        batch_id = new_batch_id()
+        key = f"{batch_id}/input.json"
+        try:
+            writer = await asyncio.to_thread(self._objects.writer, key)
+            try:
+                count = await self._store(writer, body)
+                batch = self._batch(batch_id, key, count, writer.size_bytes, submission)
+                created = await self._create(batch, submission)
+            finally:
+                await asyncio.to_thread(writer.abandon)
+        except BaseException as error:
+            await asyncio.to_thread(self._objects.delete_group, batch_id)
+            if isinstance(error, OSError):
+                raise Unavailable(
+                    f"the batch could not be stored: {error.strerror}; nothing was accepted",
+                    hint="free space in the data directory, then send it again",
+                ) from error
+            raise
+        if created.id != batch_id:
+            await asyncio.to_thread(self._objects.delete_group, batch_id)
+        self._wakes.accepted.ring()
+        return created
+
+    async def _store(self, writer: ObjectWriter, body: AsyncIterator[bytes]) -> int:
+        """Write the body, check it, make it durable; give the number of its requests."""
+        await _write(writer, body)
+        if not writer.size_bytes:
+            raise InvalidRequest("The request body is empty; it must be a JSON object")
+        # The check is work for the processor, the sync for the disk: they share the time.
+        checked, _ = await asyncio.gather(
+            asyncio.to_thread(self._count_requests, writer), asyncio.to_thread(writer.sync)
+        )
+        await asyncio.to_thread(writer.commit)
+        return checked
+
+    def _count_requests(self, writer: ObjectWriter) -> int:
+        with (
+            open(writer.partial_path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body,
+        ):
+            envelope = read_envelope(body, max_requests=self._max_requests)
+            count = len(envelope.requests)
+            del envelope
+            return count
+
+    def _batch(
+        self, batch_id: BatchId, key: str, count: int, size_bytes: int, submission: Submission
+    ) -> Batch:
+        now = self._clock.now()
+        return Batch(
+            id=batch_id,
+            workspace_id=submission.workspace_id,
+            status="in_progress",
+            created_at=now,
+            expires_at=now + self._processing_window,
+            retain_until=now + self._retention,
+            api_version=submission.api_version,
+            betas=submission.betas,
+            user_profile_id=submission.user_profile_id,
+            request_count=count,
+            input_key=key,
+            input_bytes=size_bytes,
+            counts=Counts(processing=count),
+        )
+
+    async def _create(self, batch: Batch, submission: Submission) -> Batch:
+        key = submission.idempotency_key
+        try:
+            await self._database.write(lambda c: batches.create(c, batch, idempotency_key=key))
+        except IntegrityError:
+            if key is None:
+                raise
+            earlier = await self._database.read(
+                lambda c: batches.find_by_idempotency_key(c, key, batch.workspace_id)
+            )
+            if earlier is None or (earlier.request_count, earlier.input_bytes) != (
+                batch.request_count,
+                batch.input_bytes,
+            ):
+                raise InvalidRequest(
+                    "idempotency-key: this key was used for a batch with another body",
+                    hint="send a new key with a new batch",
+                ) from None
+            return earlier
+        return batch
+
+
+async def _write(writer: ObjectWriter, body: AsyncIterator[bytes]) -> None:
+    """Write the body in large pieces; the disk works while the rest still arrives."""
+    pieces: list[bytes] = []
+    waiting, unsynced = 0, 0
+    syncing: asyncio.Future[None] | None = None
+    try:
+        async for piece in body:
+            pieces.append(piece)
+            waiting += len(piece)
+            if waiting < _WRITE_BYTES:
+                continue
+            await asyncio.to_thread(writer.write, b"".join(pieces))
+            unsynced += waiting
+            pieces, waiting = [], 0
+            if unsynced >= _SYNC_BYTES and (syncing is None or syncing.done()):
+                if syncing is not None:
+                    await syncing
+                syncing = asyncio.ensure_future(asyncio.to_thread(writer.sync))
+                unsynced = 0
+        await asyncio.to_thread(writer.write, b"".join(pieces))
+    finally:
+        if syncing is not None:
+            await syncing

@@ -1,0 +1,164 @@
+"""The journal: outcomes become durable in groups, and counts and usage with them.
+
+A group is all that came while the previous one was being committed, so that a commit costs the
+same for one outcome as for hundreds, and none waits longer than two commits.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from msgspec.structs import replace
+from sqlalchemy.exc import DBAPIError
+
+from overnight.clock import Clock
+from overnight.model import OutcomeType, Usage
+from overnight.pipeline.held import HeldShard
+from overnight.store import shards
+from overnight.store.database import Database
+from overnight.store.shards import Recording, Totals, pack_positions
+
+_RETRY_FIRST_S = 0.1
+_RETRY_CAP_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class _Entries:
+    """The outcomes of one shard within a group."""
+
+    __slots__ = ("counts", "lines", "positions", "usage")
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+        self.lines: list[bytes] = []
+        self.counts: dict[OutcomeType, int] = {
+            "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0,
+        }  # fmt: skip
+        self.usage: dict[str, Usage] = {}
+
+
+class Journal:
+    """Collects outcomes and commits them group by group."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        lease_s: float,
+        recorded: Callable[[HeldShard], None],
+        lost: Callable[[HeldShard], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._lease = timedelta(seconds=lease_s)
+        # Called after each commit, for every shard in it.
+        self._recorded = recorded
+        self._lost = lost
+        self._group: dict[HeldShard, _Entries] = {}
+        self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._arrived = asyncio.Event()
+        self._committing = asyncio.Lock()
+
+    def add(
+        self,
+        held: HeldShard,
+        position: int,
+        line: bytes,
+        outcome: OutcomeType,
+        *,
+        model: str | None = None,
+        usage: Usage | None = None,
+    ) -> asyncio.Future[None]:
+        """Add an outcome; the future ends when it is durable, or its shard's lease is lost.
+
+        `line` is a result line without its LF.
+        """
+        entries = self._group.get(held)
+        if entries is None:
+            entries = self._group[held] = _Entries()
+            self._arrived.set()
+        entries.positions.append(position)
+        entries.lines.append(line)
+        entries.counts[outcome] += 1
+        if usage is not None and model is not None:
+            so_far = entries.usage.get(model)
+            entries.usage[model] = usage if so_far is None else so_far + usage
+        return self._committed
+
+    def settled(self, held: HeldShard) -> None:
+        """Note a shard of which everything was recorded before it came to us."""
+        self._recorded(held)
+
+    async def run(self) -> None:
+        """Commit groups until canceled; `flush` then commits the rest."""
+        while True:
+            await self._arrived.wait()
+            # A commit under way is not torn apart by the end of this task.
+            await asyncio.shield(asyncio.ensure_future(self._commit()))
+
+    async def flush(self) -> None:
+        """Return once all that was added so far is durable."""
+        while self._group or self._committing.locked():
+            await self._commit()
+
+    async def _commit(self) -> None:
+        async with self._committing:
+            if self._group:
+                await self._commit_group()
+
+    async def _commit_group(self) -> None:
+        group, committed = self._group, self._committed
+        self._group, self._committed = {}, asyncio.get_running_loop().create_future()
+        self._arrived.clear()
+        recordings = [_recording(held, entries) for held, entries in group.items()]
+        lost = await self._write(recordings)
+        for held, recording in zip(group, recordings, strict=True):
+            if recording.key in lost:
+                self._lost(held)
+            else:
+                held.totals = recording.after
+                self._recorded(held)
+        committed.set_result(None)
+
+    async def _write(self, recordings: list[Recording]) -> set[shards.ShardKey]:
+        """Commit, however long it takes: senders wait, so nothing piles up meanwhile."""
+        delay_s = _RETRY_FIRST_S
+        while True:
+            record = partial(
+                shards.record, recordings=recordings, until=self._clock.now() + self._lease
+            )
+            try:
+                return await self._database.write(record)
+            except DBAPIError as error:
+                log.error("outcomes cannot be stored, to be tried again: %s", error.orig)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, _RETRY_CAP_S)
+
+
+def _recording(held: HeldShard, entries: _Entries) -> Recording:
+    before, counts = held.totals, entries.counts
+    usage = dict(before.usage)
+    for model, more in entries.usage.items():
+        usage[model] = usage[model] + more if model in usage else more
+    after: Totals = replace(
+        before,
+        succeeded=before.succeeded + counts["succeeded"],
+        errored=before.errored + counts["errored"],
+        canceled=before.canceled + counts["canceled"],
+        expired=before.expired + counts["expired"],
+        usage=usage,
+    )
+    # One LF behind each line, the last included: parts join to one stream.
+    entries.lines.append(b"")
+    return Recording(
+        key=held.key,
+        fence=held.fence,
+        before=before,
+        after=after,
+        positions=pack_positions(entries.positions),
+        lines=b"\n".join(entries.lines),
+    )

@@ -1,0 +1,141 @@
+"""Plan: read the params, refuse bad ones, cut the batch into shards.
+
+Idempotent: planning again gives the same entries; the plan that is stored first counts.
+"""
+
+import asyncio
+import logging
+import mmap
+import secrets
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from overnight.clock import Clock
+from overnight.model import Batch
+from overnight.pipeline.planned import Planned, PlannedRefusal, PlannedRequest, encode_shard
+from overnight.pipeline.wake import Wakes
+from overnight.store import batches, shards
+from overnight.store.database import Database
+from overnight.store.objects import ObjectDirectory
+from overnight.wire.batches import Envelope, EnvelopeRequest
+from overnight.wire.envelope import read_envelope
+from overnight.wire.params import Refusal, Rules, check_params
+
+# A shard is in memory as a whole while it is worked on.
+_MAX_SHARD_BYTES = 8 << 20
+_UNPLANNED_AT_ONCE = 100
+
+log = logging.getLogger(__name__)
+
+
+class Extent(NamedTuple):
+    """Where a shard lies in its plan object."""
+
+    offset: int
+    length_bytes: int
+    request_count: int
+
+
+class Planner:
+    """Plans each accepted batch, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        objects: ObjectDirectory,
+        clock: Clock,
+        wakes: Wakes,
+        rules_of: Callable[[Batch], Rules],
+        shard_requests: int,
+        sweep_interval_s: float,
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._clock = clock
+        self._wakes = wakes
+        self._rules_of = rules_of
+        self._shard_requests = shard_requests
+        self._sweep_interval_s = sweep_interval_s
+
+    async def run(self) -> None:
+        """Plan until canceled. A batch that cannot be planned now is tried again."""
+        while True:
+            waiting = await self._database.read(
+                lambda c: batches.unplanned(c, limit=_UNPLANNED_AT_ONCE)
+            )
+            failed = False
+            for batch in waiting:
+                try:
+                    await self.plan(batch)
+                except (OSError, EOFError) as error:
+                    failed = True
+                    log.error("batch %s cannot be planned: %s", batch.id, error)
+            if failed or len(waiting) < _UNPLANNED_AT_ONCE:
+                await self._wakes.accepted.wait_for(self._sweep_interval_s)
+
+    async def plan(self, batch: Batch) -> bool:
+        """Plan one batch; False when another process was faster."""
+        # A name of its own: two planners at once must not write into one object.
+        plan_key = f"{batch.id}/plan-{secrets.token_hex(4)}.json"
+        extents = await asyncio.to_thread(self._write_plan, batch, plan_key)
+        now = self._clock.now()
+
+        def store(connection: Connection) -> bool:
+            if not batches.mark_planned(connection, batch.id, plan_key=plan_key, now=now):
+                return False
+            shards.create(connection, batch, extents)
+            return True
+
+        planned = await self._database.write(store)
+        if planned:
+            self._wakes.planned.ring()
+        else:
+            await asyncio.to_thread(self._objects.delete, plan_key)
+        return planned
+
+    def _write_plan(self, batch: Batch, plan_key: str) -> list[Extent]:
+        rules = self._rules_of(batch)
+        extents: list[Extent] = []
+        with (
+            open(self._objects.path(batch.input_key), "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body,
+            self._objects.writer(plan_key) as plan,
+        ):
+            envelope = read_envelope(body, max_requests=batch.request_count)
+            for entries in _cut(envelope, rules, self._shard_requests):
+                data = encode_shard(entries)
+                extents.append(Extent(plan.size_bytes, len(data), len(entries)))
+                plan.write(data)
+                entries.clear()
+            del envelope
+            plan.commit()
+        return extents
+
+
+def _cut(envelope: Envelope, rules: Rules, max_requests: int) -> Iterator[list[Planned]]:
+    """Group entries into shards of at most `max_requests` and about `_MAX_SHARD_BYTES`."""
+    entries: list[Planned] = []
+    size_bytes = 0
+    for request in envelope.requests:
+        length = len(memoryview(request.params))
+        if entries and (len(entries) == max_requests or size_bytes + length > _MAX_SHARD_BYTES):
+            yield entries
+            entries, size_bytes = [], 0
+        entries.append(_entry(request, rules))
+        size_bytes += length
+    yield entries
+
+
+def _entry(request: EnvelopeRequest, rules: Rules) -> Planned:
+    checked = check_params(request.params, rules)
+    if isinstance(checked, Refusal):
+        return PlannedRefusal(
+            custom_id=request.custom_id,
+            error_type=checked.error_type,
+            message=checked.message,
+            details=checked.details,
+        )
+    return PlannedRequest(custom_id=request.custom_id, params=request.params)

@@ -1,0 +1,165 @@
+"""A worker: leases, senders, journal and seals, run together and drained in order."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from sqlalchemy.exc import DBAPIError
+
+from overnight.backends.protocol import Backend
+from overnight.clock import Clock
+from overnight.dispatch.gate import Gate
+from overnight.model import WorkerId, new_worker_id
+from overnight.pipeline.dispatch import Dispatcher
+from overnight.pipeline.end import Sealer
+from overnight.pipeline.held import HeldShard, Workload
+from overnight.pipeline.journal import Journal
+from overnight.pipeline.lease import Leaser
+from overnight.pipeline.wake import Wakes
+from overnight.store.database import Database
+from overnight.store.objects import ObjectDirectory
+
+# Claiming earlier than the queue is empty hides the time that a claim takes.
+_MIN_LOW_WATER = 256
+_PAUSE_FIRST_S = 0.1
+_PAUSE_CAP_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Works on shards until it is drained."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        objects: ObjectDirectory,
+        backend: Backend,
+        clock: Clock,
+        wakes: Wakes,
+        random: Random,
+        concurrency: int,
+        max_attempts: int,
+        lease_s: float,
+        shard_requests: int,
+        sweep_interval_s: float,
+    ) -> None:
+        self.id: WorkerId = new_worker_id()
+        self._concurrency = concurrency
+        low_water = max(concurrency, _MIN_LOW_WATER)
+        self._workload = Workload(low_water=low_water)
+        self._journal = Journal(
+            database=database,
+            clock=clock,
+            lease_s=lease_s,
+            recorded=self._recorded,
+            lost=self._lost,
+        )
+        self._leaser = Leaser(
+            worker=self.id,
+            workload=self._workload,
+            journal=self._journal,
+            database=database,
+            objects=objects,
+            clock=clock,
+            wakes=wakes,
+            lease_s=lease_s,
+            claim_at_once=-(-low_water // shard_requests),
+            sweep_interval_s=sweep_interval_s,
+        )
+        self._dispatcher = Dispatcher(
+            workload=self._workload,
+            journal=self._journal,
+            backend=backend,
+            gate=Gate(random=random),
+            clock=clock,
+            random=random,
+            max_attempts=max_attempts,
+        )
+        self._sealer = Sealer(database=database, objects=objects, clock=clock, wakes=wakes)
+        self._senders: list[asyncio.Task[None]] = []
+        self._loops: list[asyncio.Task[None]] = []
+        self._seals: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Free what dead workers held, then begin to work."""
+        await self._leaser.sweep()
+        self._loops = [
+            asyncio.ensure_future(self._journal.run()),
+            asyncio.ensure_future(_repeat("claiming shards", self._leaser.feed)),
+            asyncio.ensure_future(_repeat("renewing leases", self._leaser.renew)),
+            asyncio.ensure_future(_repeat("sweeping", self._leaser.sweep_and_wait)),
+        ]
+        self._senders = [
+            asyncio.ensure_future(self._dispatcher.send_all()) for _ in range(self._concurrency)
+        ]
+
+    async def run(self) -> None:
+        """Return only by raising what ended a part of the worker, or when drained."""
+        await asyncio.gather(*self._loops, *self._senders)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stop sending, give running requests their time, record what came, release the rest."""
+        self._workload.drain()
+        self._dispatcher.drain()
+        if self._senders:
+            _, late = await asyncio.wait(self._senders, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+        await self._journal.flush()
+        if self._seals:
+            await asyncio.wait(self._seals, timeout=timeout_s)
+        for task in [*self._loops, *self._seals]:
+            task.cancel()
+        await asyncio.gather(*self._loops, *self._senders, *self._seals, return_exceptions=True)
+        await self._leaser.release()
+
+    def _recorded(self, held: HeldShard) -> None:
+        """Seal a shard when its last outcome is durable."""
+        if held.recorded and not held.sealing:
+            held.sealing = True
+            task = asyncio.ensure_future(self._seal(held))
+            self._seals.add(task)
+            task.add_done_callback(self._seals.discard)
+
+    async def _seal(self, held: HeldShard) -> None:
+        pause_s = _PAUSE_FIRST_S
+        while True:
+            try:
+                await self._sealer.seal(held.key, fence=held.fence)
+            except (OSError, DBAPIError) as error:
+                log.error("results cannot be stored, to be tried again: %s", _reason(error))
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _PAUSE_CAP_S)
+            else:
+                self._workload.drop(held)
+                return
+
+    def _lost(self, held: HeldShard) -> None:
+        """Let go of a shard that another worker has taken over."""
+        log.warning("lease lost: shard %d of %s", held.key.number, held.key.batch_id)
+        held.lost = True
+        held.stopped.set()
+        self._workload.drop(held)
+        for task in held.sending:
+            task.cancel()
+
+
+async def _repeat(what: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Repeat a step for ever; a disk or database that is away for a while is waited for."""
+    pause_s = _PAUSE_FIRST_S
+    while True:
+        try:
+            await step()
+            pause_s = _PAUSE_FIRST_S
+        except (OSError, EOFError, DBAPIError) as error:
+            log.error("%s failed, to be tried again: %s", what, _reason(error))
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_CAP_S)
+
+
+def _reason(error: Exception) -> str:
+    """Say what happened without the statement's parameters, which may hold results."""
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
