@@ -147,8 +147,8 @@ class CacheRule(msgspec.Struct, frozen=True, kw_only=True):
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What turns a model's base prices into the rates of all classes and tiers."""
 
-    batch: BatchRule
-    # None: a book without the rule knows only the cache prices it lists.
+    # Without a rule only the prices that the book lists are known.
+    batch: BatchRule | None = None
     cache: CacheRule | None = None
 
 
@@ -161,6 +161,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     # Batch prices that the book lists itself; they win over the batch rule.
     batch: Mapping[TokenClass, Rate]
     source: Source
+    # What a prompt of more than `over_tokens` tokens costs instead.
+    long_prompt: "Entry | None" = None
+    over_tokens: int | None = None
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +189,13 @@ class ListedBook(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(entry.id for entry in self.entries)
 
     def resolve(self, model: str) -> str | None:
-        names = {name: entry.id for entry in self.entries for name in (entry.id, *entry.aliases)}
+        names: dict[str, str] = {}
+        for entry in self.entries:
+            for listed in (entry.id, *entry.aliases):
+                names[listed] = entry.id
+        for entry in self.entries:
+            for spelling in spellings(entry.id):
+                names.setdefault(spelling, entry.id)
         return next((names[name] for name in spellings(model) if name in names), None)
 
     def prices(self, model: str, *, on: date, prompt_tokens: int = 0) -> Prices | None:
@@ -197,7 +206,9 @@ class ListedBook(msgspec.Struct, frozen=True, kw_only=True):
         valid = [entry for entry in listed.entries if entry.since <= on]
         if not valid:
             return None
-        entry = valid[-1]
+        entry, over_tokens = valid[-1], valid[-1].over_tokens
+        if entry.long_prompt and over_tokens is not None and prompt_tokens > over_tokens:
+            entry = entry.long_prompt
         standard = _standard(entry, listed.rules)
         return Prices(
             model=listed.id,
@@ -206,17 +217,19 @@ class ListedBook(msgspec.Struct, frozen=True, kw_only=True):
             source=entry.source,
             standard=standard,
             batch=_batch(entry, standard, listed.rules.batch),
+            long_prompt_tokens=over_tokens,
         )
 
 
 def spellings(model: str) -> Iterable[str]:
     """Give the names under which a model may be listed, the most exact first.
 
-    A dated id (`-20251001`, `@20251001`, `-2025-10-01`) and `-latest` mean the model itself.
+    A dated id (`-20251001`, `@20251001`, `-2025-10-01`) and `-latest` mean the model itself, and
+    versions may be written with a dot.
     """
     name = model.strip().lower().removeprefix("anthropic/")
-    yield name
-    yield re.sub(r"(?:[-@]\d{8}|-\d{4}-\d{2}-\d{2}|[-@]latest)$", "", name)
+    undated = re.sub(r"(?:[-@]\d{8}|-\d{4}-\d{2}-\d{2}|[-@]latest)$", "", name)
+    return dict.fromkeys((name, undated, undated.replace(".", "-")))
 
 
 def near(model: str, book: PriceBook) -> tuple[str, ...]:
@@ -225,10 +238,18 @@ def near(model: str, book: PriceBook) -> tuple[str, ...]:
     from difflib import get_close_matches
 
     name = list(spellings(model))[-1]
-    words = set(re.split(r"[-.@ ]", name)) - {"claude", ""}
-    same_family = [m for m in book.models if words & set(re.split(r"[-.]", m))]
-    close = get_close_matches(name, book.models, n=3, cutoff=0.6)
+    families = {word for listed in book.models for word in _words(listed)}
+    meant = {
+        family for word in _words(name) for family in get_close_matches(word, families, cutoff=0.75)
+    }
+    same_family = [listed for listed in book.models if meant & _words(listed)]
+    close = get_close_matches(name, book.models, n=3, cutoff=0.7)
     return tuple(dict.fromkeys([*close, *reversed(same_family)]))[:3]
+
+
+def _words(model: str) -> set[str]:
+    """Give the words that tell models apart: `haiku`, without versions and the maker."""
+    return {word for word in re.split(r"[-.@:/ ]", model) if word.isalpha()} - {"claude"}
 
 
 def _standard(entry: Entry, rules: Rules) -> Rates:
@@ -244,16 +265,18 @@ def _standard(entry: Entry, rules: Rules) -> Rates:
     return rates
 
 
-def _batch(entry: Entry, standard: Rates, rule: BatchRule) -> Rates:
-    rates: dict[TokenClass, Rate] = {}
+def _batch(entry: Entry, standard: Rates, rule: BatchRule | None) -> Rates:
+    rates = dict(entry.batch)
     for token_class, rate in standard.items():
-        if token_class in entry.batch:
-            rates[token_class] = entry.batch[token_class]
-        elif token_class in rule.applies_to:
-            rates[token_class] = Rate(
+        if token_class in rates or rule is None:
+            continue
+        covered = token_class in rule.applies_to
+        rates[token_class] = (
+            Rate(
                 usd=EXACT.multiply(rate.usd, rule.factor),
                 steps=f"{rate.steps} × {rule.factor} (batch)",
             )
-        else:
-            rates[token_class] = rate
+            if covered
+            else rate
+        )
     return rates

@@ -7,6 +7,7 @@ digit; a rate that follows from GPU-hours is rounded once, to 12 decimals.
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
 from itertools import pairwise
@@ -35,7 +36,8 @@ _DIVIDE = Context(prec=60, rounding=ROUND_HALF_UP)
 _PICO = Decimal(1).scaleb(-MAX_DECIMALS)
 _HARDWARE = ("gpu_usd_per_hour", "gpus", "input_tokens_per_s", "output_tokens_per_s", "utilization")
 _CLASSES = tuple(TokenClass)
-_NO_DISCOUNT = BatchRule(factor=Decimal(1), applies_to=frozenset())
+_NO_SOURCE = Source(title="", read=date.min)
+_HOSTED_RULES = Rules(batch=BatchRule(factor=Decimal(1), applies_to=frozenset()))
 
 Place = tuple[str | int, ...]
 Table = Mapping[str, Any]
@@ -76,7 +78,6 @@ def parse(text: str, *, file: str) -> ListedBook:
     book = reader.book(document)
     if reader.problems:
         raise _invalid(reader.problems, file=file, lines=_lines(text))
-    assert book is not None
     return book
 
 
@@ -90,26 +91,33 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[tuple[Place, str]] = []
 
-    def book(self, document: Table) -> ListedBook | None:
+    def book(self, document: Table) -> ListedBook:
+        """Give the book; it is whole only when there are no problems."""
         self._known(document, (), ("format", "name", "title", "dated", "source", "rules", "models"))
         if document.get("format", FORMAT) != FORMAT:
             self.problems.append((("format",), f"{document['format']}, only {FORMAT} is known"))
-        try:
+        name, dated, source, rules = "", date.min, _NO_SOURCE, Rules()
+        with suppress(_Missing):
             name = self._text(document, (), "name")
+        with suppress(_Missing):
+            dated = self._date(document, (), "dated")
+        with suppress(_Missing):
             source = self._source(document, ())
+        with suppress(_Missing):
             rules = self._rules(document.get("rules"), ("rules",))
-            models = self._tables(document, (), "models")
-            entries = [e for e in (self._model(t, p, rules, source) for t, p in models) if e]
-            self._unique(entries)
-            return ListedBook(
-                name=name,
-                title=str(document.get("title", name)),
-                dated=self._date(document, (), "dated"),
-                source=source,
-                entries=tuple(entries),
-            )
-        except _Missing:
-            return None
+        entries: list[ModelEntry] = []
+        with suppress(_Missing):
+            for table, path in self._tables(document, (), "models"):
+                if (model := self._model(table, path, rules, source)) is not None:
+                    entries.append(model)
+        self._unique(entries)
+        return ListedBook(
+            name=name,
+            title=str(document.get("title", name)),
+            dated=dated,
+            source=source,
+            entries=tuple(entries),
+        )
 
     def _model(self, table: Table, path: Place, rules: Rules, source: Source) -> ModelEntry | None:
         self._known(table, path, ("id", "name", "aliases", "rules", "prices"))
@@ -121,9 +129,11 @@ class _Reader:
                 for prices, _ in self._tables(table, path, "prices")
                 for key in _HARDWARE
             )
-            if own is not None or hosted:
-                # What a provider charges for caching says nothing about one's own machines.
+            if own is not None:
                 rules = self._rules(own, (*path, "rules"))
+            elif hosted:
+                # What a provider charges says nothing about one's own machines.
+                rules = _HOSTED_RULES
             entries = [
                 self._prices(prices, place, source)
                 for prices, place in self._tables(table, path, "prices")
@@ -149,39 +159,49 @@ class _Reader:
         )
 
     def _prices(self, table: Table, path: Place, source: Source) -> Entry | None:
-        self._known(table, path, ("from", "source", "batch", *_HARDWARE, *_CLASSES))
+        self._known(table, path, ("from", "source", "batch", "long_prompt", *_HARDWARE, *_CLASSES))
         try:
             since = self._date(table, path, "from")
-            hosted = any(key in table for key in _HARDWARE)
             if "source" in table:
                 source = self._source(table, path)
-            standard = self._hosted(table, path) if hosted else {}
-            standard |= self._rates(table, path, required=not hosted)
-            batch_table = table.get("batch", {})
-            if not isinstance(batch_table, dict):
-                self.problems.append(((*path, "batch"), "must be a table"))
-                batch_table = {}
-            self._known(batch_table, (*path, "batch"), _CLASSES)
-            batch = self._rates(batch_table, (*path, "batch"), required=False)
+            return self._entry(table, path, since, source)
         except _Missing:
             return None
+
+    def _entry(self, table: Table, path: Place, since: date, source: Source) -> Entry:
+        hosted = any(key in table for key in _HARDWARE)
+        standard = self._hosted(table, path) if hosted else {}
+        standard |= self._rates(table, path, required=not hosted)
+        batch_table = table.get("batch", {})
+        self._known(batch_table, (*path, "batch"), _CLASSES)
+        batch = self._rates(batch_table, (*path, "batch"), required=False)
         for token_class, rate in batch.items():
-            if token_class not in standard:
-                reason = "give its standard price too"
-            elif rate.usd > standard[token_class].usd:
+            if token_class in standard and rate.usd > standard[token_class].usd:
                 reason = f"{rate.usd}, at most the standard {standard[token_class].usd}"
-            else:
-                continue
-            self.problems.append(((*path, "batch", token_class), reason))
-        return Entry(since=since, standard=standard, batch=batch, source=source)
+                self.problems.append(((*path, "batch", token_class), reason))
+        long_prompt, over_tokens = None, None
+        if (longer := table.get("long_prompt")) is not None:
+            place = (*path, "long_prompt")
+            self._known(longer, place, ("over_tokens", "batch", *_CLASSES))
+            over_tokens = int(self._number(longer, place, "over_tokens", positive=True))
+            long_prompt = self._entry(longer, place, since, source)
+        return Entry(
+            since=since,
+            standard=standard,
+            batch=batch,
+            source=source,
+            long_prompt=long_prompt,
+            over_tokens=over_tokens,
+        )
 
     def _rates(self, table: Table, path: Place, *, required: bool) -> dict[TokenClass, Rate]:
         rates = {}
         needed = (TokenClass.INPUT, TokenClass.OUTPUT) if required else ()
         for token_class in _CLASSES:
             if token_class in table or token_class in needed:
-                usd = self._number(table, path, token_class)
-                rates[token_class] = Rate(usd=usd, steps=f"{usd} ({token_class.label})")
+                with suppress(_Missing):
+                    usd = self._number(table, path, token_class)
+                    rates[token_class] = Rate(usd=usd, steps=f"{usd} ({token_class.label})")
         return rates
 
     def _hosted(self, table: Table, path: Place) -> dict[TokenClass, Rate]:
@@ -209,12 +229,12 @@ class _Reader:
 
     def _rules(self, table: Any, path: Place) -> Rules:
         if table is None:
-            return Rules(batch=_NO_DISCOUNT)
+            return Rules()
         if not isinstance(table, dict):
             self.problems.append((path, "must be a table"))
             raise _Missing
         self._known(table, path, ("batch", "cache"))
-        batch, cache = _NO_DISCOUNT, None
+        batch, cache = None, None
         if (given := table.get("batch")) is not None:
             batch = self._batch_rule(given, (*path, "batch"))
         if (given := table.get("cache")) is not None:

@@ -23,6 +23,7 @@ EXACT = Context(prec=90, traps=[Inexact, InvalidOperation, DivisionByZero, Overf
 _SHOWN = Context(prec=90, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
 # Amounts below a cent keep this many digits that say something.
 _SMALL_DIGITS = 3
+_SMALL_TOTAL = Decimal(1)
 
 
 def to_cent(usd: Decimal) -> Decimal:
@@ -62,8 +63,15 @@ def shown_small(usd: Decimal | None) -> str:
     return f"{'-' if usd < 0 else ''}${text}{'0' * max(0, 2 - decimals) if '.' in text else ''}"
 
 
+def shown_beside(usd: Decimal | None, total: Decimal | None) -> str:
+    """Write an amount that stands in a sum: to the cent, finer when the whole sum is small."""
+    small = total is not None and abs(total) < _SMALL_TOTAL
+    return shown_small(usd) if small else shown(usd)
+
+
 def percent(part: Decimal, whole: Decimal) -> Decimal | None:
     """Give `part` of `whole` in percent, rounded to two decimals; None when there is no whole."""
     if not whole:
         return None
-    return _SHOWN.divide(part * 100, whole).quantize(CENT, context=_SHOWN).normalize(_SHOWN)
+    rounded = _SHOWN.divide(part * 100, whole).quantize(CENT, context=_SHOWN)
+    return Decimal(int(rounded)) if rounded == int(rounded) else rounded.normalize(_SHOWN)

@@ -9,8 +9,10 @@ from overnight.pricing.book import PriceBook
 
 DEFAULT = "published-2026"
 VENDOR = "vendor"
+# What `vendor` said on that day; quick to read, and the same for ever.
+VENDOR_FROZEN = "vendor-2026-11-22"
 # The books that come with Overnight, the default first.
-NAMES = (DEFAULT, VENDOR)
+NAMES = (DEFAULT, VENDOR, VENDOR_FROZEN)
 _BOOKS = os.path.join(os.path.dirname(__file__), "books")
 
 

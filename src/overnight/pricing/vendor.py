@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from overnight.errors import ConfigInvalid
 from overnight.pricing.book import Prices, Rate, Rates, Source, TokenClass
 
 if TYPE_CHECKING:
@@ -44,7 +45,12 @@ class VendorBook:
     @cached_property
     def dated(self) -> date:
         """Give the newest day that the data names; the package itself carries no date."""
-        return max(_days(self._provider))
+        return max(self.days)
+
+    @cached_property
+    def days(self) -> tuple[date, ...]:
+        """Give the days on which some price of the data begins."""
+        return tuple(sorted(set(_days(self._provider))))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -76,8 +82,13 @@ class VendorBook:
 
     @cached_property
     def _provider(self) -> "Provider":
-        from genai_prices.data import providers
-
+        try:
+            from genai_prices.data import providers
+        except ModuleNotFoundError as error:
+            raise ConfigInvalid(
+                "price book vendor: the package genai-prices is not installed",
+                hint="pip install genai-prices, or use a frozen copy: vendor-2026-11-22",
+            ) from error
         return next(provider for provider in providers if provider.id == _PROVIDER)
 
     def _model(self, name: str) -> "ModelInfo | None":
