@@ -3,7 +3,7 @@
 Source: protocol notes §10; https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from overnight.wire.params import shapes
@@ -11,6 +11,8 @@ from overnight.wire.params.rules import Rules
 
 MAX_BREAKPOINTS = 4
 _TTLS = ("5m", "1h")
+# What nearly every caller writes.
+_USUAL = [{"type": "ephemeral"}, *({"type": "ephemeral", "ttl": ttl} for ttl in _TTLS)]
 
 
 class Breakpoint(NamedTuple):
@@ -23,7 +25,7 @@ class Breakpoint(NamedTuple):
 
 def cache_control_fault(value: Any, rules: Rules, path: str) -> str | None:
     """Check the value of a `cache_control` key that stands at `path`."""
-    if value is None:
+    if value is None or value in _USUAL:
         return None
     if fault := (
         shapes.dictionary(value, path)
@@ -43,7 +45,7 @@ def cache_control_fault(value: Any, rules: Rules, path: str) -> str | None:
 
 def breakpoints_fault(params: Mapping[str, Any]) -> str | None:
     """Check number and order of the breakpoints of params whose shape is known to be right."""
-    found = list(_explicit_breakpoints(params))
+    found = _explicit_breakpoints(params)
     automatic = params.get("cache_control")
     if automatic:
         point = Breakpoint("cache_control", _ttl(automatic))
@@ -76,20 +78,23 @@ def _order_fault(found: list[Breakpoint]) -> str | None:
     return None
 
 
-def _explicit_breakpoints(params: Mapping[str, Any]) -> Iterator[Breakpoint]:
+def _explicit_breakpoints(params: Mapping[str, Any]) -> list[Breakpoint]:
+    found: list[Breakpoint] = []
     for key in ("tools", "system"):
         blocks = params.get(key)
         if isinstance(blocks, list):
-            yield from _of_blocks(blocks, key)
+            _collect(blocks, key, found)
     for index, message in enumerate(params["messages"]):
-        if isinstance(message["content"], list):
-            yield from _of_blocks(message["content"], f"messages.{index}.content")
+        content = message["content"]
+        if isinstance(content, list):
+            _collect(content, f"messages.{index}.content", found)
+    return found
 
 
-def _of_blocks(blocks: list[Any], path: str) -> Iterator[Breakpoint]:
+def _collect(blocks: list[Any], path: str, found: list[Breakpoint]) -> None:
     for index, block in enumerate(blocks):
         if control := block.get("cache_control"):
-            yield Breakpoint(f"{path}.{index}.cache_control", _ttl(control))
+            found.append(Breakpoint(f"{path}.{index}.cache_control", _ttl(control)))
 
 
 def _last_block(params: Mapping[str, Any]) -> Mapping[str, Any] | None:

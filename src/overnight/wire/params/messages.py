@@ -64,17 +64,19 @@ def system_fault(value: Any, rules: Rules) -> str | None:
         return fault
     for index, block in enumerate(value):
         path = f"system.{index}"
-        if fault := (
-            shapes.dictionary(block, path)
-            or shapes.member(block, "type", path)
-            or shapes.one_of(block["type"], f"{path}.type", ("text",))
-            or shapes.text_member(block, "text", path)
-        ):
-            return fault
-        if not block["text"]:
+        text = block.get("text") if isinstance(block, dict) else None
+        if not isinstance(text, str) or block.get("type") != "text":
+            return (
+                shapes.dictionary(block, path)
+                or shapes.member(block, "type", path)
+                or shapes.one_of(block["type"], f"{path}.type", ("text",))
+                or shapes.text_member(block, "text", path)
+            )
+        if not text:
             return f"system: {_EMPTY_TEXT}"
-        if "cache_control" in block and (
-            fault := cache_control_fault(block["cache_control"], rules, f"{path}.cache_control")
+        control = block.get("cache_control")
+        if control is not None and (
+            fault := cache_control_fault(control, rules, f"{path}.cache_control")
         ):
             return fault
     return None
