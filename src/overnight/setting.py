@@ -112,10 +112,10 @@ def mask(secret: str) -> str:
     return workspace + equals + "***" + (key[-4:] if len(key) >= 16 else "")
 
 
-def near(name: str, names: Iterable[str]) -> str:
+def near(name: str, names: Iterable[str], *, prefix: str = "") -> str:
     """Give `; did you mean …?` when a known name is close, else nothing."""
     close = difflib.get_close_matches(name, list(names), n=2)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"; did you mean {' or '.join(prefix + c for c in close)}?" if close else ""
 
 
 def _text(value: object) -> str:

@@ -296,7 +296,13 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterat
             setting = variables[name]
             yield _Given(setting, value, name, f"{name}={shown(setting, value)}")
         else:
-            problems.append(f"{name}: unknown variable{near(name, variables)}")
+            problems.append(f"{name}: unknown variable{_near_variable(name)}")
+
+
+def _near_variable(name: str) -> str:
+    # Without the prefix: every variable begins alike.
+    names = [setting.upper() for setting in TABLE]
+    return near(name.removeprefix(ENV_PREFIX), names, prefix=ENV_PREFIX)
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[_Given]:

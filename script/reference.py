@@ -1,0 +1,100 @@
+"""Render the generated pages of docs/reference and write them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from overnight.cli.program import program
+from overnight.setting import Setting
+from overnight.settings import OTHER_VARIABLES, TABLE
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+WIDTH = 90
+
+SETTINGS_HEAD = """\
+# Settings
+
+Made by `script/docs` from the table in `src/overnight/settings.py`.
+
+A setting is looked for as a flag of `overnight serve`, then as a variable, then in
+`overnight.toml` (or the file of `--config` or `OVERNIGHT_CONFIG`); else its default is in force.
+`overnight config show` prints each value with its origin.
+A relative path in the file is relative to the file.
+The file holds one line per setting: `port = 8484`, `api_keys = ["team=sk-…"]`.
+
+| setting | flag | variable | type | default | unit | allowed | what it is |
+|---|---|---|---|---|---|---|---|
+"""
+
+CLI_HEAD = """\
+# Command line
+
+Made by `script/docs` from the commands themselves.
+
+Data goes to stdout, everything else to stderr. With `--json` stdout holds one JSON document, also
+when the call fails: `{"error": {"type", "message", "exit_code", "hint"}}`. `batches results` writes
+JSON lines by nature.
+"""
+
+TYPES = {
+    "text": "text", "whole": "whole number", "number": "number", "switch": "true or false",
+    "path": "path", "list": "list of texts", "choice": "word",
+}  # fmt: skip
+
+
+def settings_page() -> str:
+    """Give docs/reference/settings.md."""
+    rows = "\n".join(_row(setting) for setting in TABLE.values())
+    others = ", ".join(f"`{name}`" for name in sorted(OTHER_VARIABLES))
+    return (
+        f"{SETTINGS_HEAD}{rows}\n\nAny other `OVERNIGHT_*` variable is refused, but for those of "
+        f"the clients: {others}.\n"
+    )
+
+
+def cli_page() -> str:
+    """Give docs/reference/cli.md."""
+    return CLI_HEAD + "".join(
+        f"\n## {path}\n\n```text\n{text}\n```\n" for path, text in _commands(program, "overnight")
+    )
+
+
+def pages() -> dict[Path, str]:
+    """Give every generated page by its path."""
+    return {REFERENCE / "settings.md": settings_page(), REFERENCE / "cli.md": cli_page()}
+
+
+def _row(setting: Setting) -> str:
+    flag = f"`{setting.flag}`" if setting.flag else "none: secret"
+    default = "–" if setting.default in (None, ()) else f"`{_literal(setting.default)}`"
+    cells = (
+        f"`{setting.name}`", flag, f"`{setting.variable}`", TYPES[setting.kind], default,
+        setting.spec.unit or "–", setting.bound or "–", setting.spec.about,
+    )  # fmt: skip
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _literal(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _commands(
+    command: click.Command, path: str, parent: click.Context | None = None
+) -> Iterator[tuple[str, str]]:
+    context = click.Context(
+        command, info_name=path.rpartition(" ")[2], parent=parent, terminal_width=WIDTH,
+        help_option_names=["-h", "--help"],
+    )  # fmt: skip
+    yield path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None, name
+            yield from _commands(child, f"{path} {name}", context)
+
+
+if __name__ == "__main__":
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for file, text in pages().items():
+        file.write_text(text, encoding="utf-8")
