@@ -1,5 +1,7 @@
 """How a plan is stored: one object of shards, each a JSON array of entries in dispatch order."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -20,7 +22,7 @@ class PlannedRefusal(
     custom_id: str
     error_type: str
     message: str
-    details: dict[str, str] | None = None
+    details: Mapping[str, str] | None = None
 
 
 Planned = PlannedRequest | PlannedRefusal

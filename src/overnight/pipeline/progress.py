@@ -1,6 +1,10 @@
 """Live progress: counts from the shards' totals, speed from samples of them."""
 
+import asyncio
+import logging
 from collections import deque
+
+from sqlalchemy.exc import DBAPIError
 
 from overnight.clock import Clock
 from overnight.dispatch.forecast import Forecast, Sample, forecast
@@ -12,6 +16,8 @@ from overnight.wire.progress import Progress, progress
 # With the interval of one second: the last ten minutes.
 _SAMPLES = 600
 
+log = logging.getLogger(__name__)
+
 
 class Meter:
     """Samples the running batches and tells where each stands.
@@ -19,10 +25,20 @@ class Meter:
     Samples are in memory: after a restart a batch is measured anew, and says so.
     """
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, clock: Clock, interval_s: float) -> None:
         self._database = database
         self._clock = clock
+        self._interval_s = interval_s
         self._samples: dict[BatchId, deque[Sample]] = {}
+
+    async def run(self) -> None:
+        """Sample until canceled."""
+        while True:
+            try:
+                await self.sample()
+            except DBAPIError as error:
+                log.error("progress cannot be sampled: %s", error.orig)
+            await asyncio.sleep(self._interval_s)
 
     async def sample(self) -> None:
         """Take a sample of every running batch and forget the others."""

@@ -44,6 +44,8 @@ class Wakes:
         self.stopped = Wake()
         # A batch ended or was deleted: look for what can be cleared away.
         self.cleared = Wake()
+        # The service stops: streams to clients end.
+        self.closing = asyncio.Event()
 
 
 async def sleep_or(clock: Clock, seconds: float, event: asyncio.Event) -> None:

@@ -310,10 +310,10 @@ def _recorded_positions(
     return found
 
 
-def _unpack_positions(data: bytes) -> array[int]:
+def _unpack_positions(data: bytes) -> list[int]:
     positions = array("H")
     positions.frombytes(bytes(data))
-    return positions
+    return positions.tolist()
 
 
 def _recorded(row: Row[*tuple[Any, ...]]) -> int:

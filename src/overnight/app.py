@@ -1,0 +1,329 @@
+"""The composition root: settings become a running service. The only file that knows all parts."""
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from random import Random
+from typing import NamedTuple
+
+import uvicorn
+from litestar.types import ASGIApp
+
+from overnight import __version__
+from overnight.access.keys import Keyring
+from overnight.backends.messages import MessagesBackend
+from overnight.backends.protocol import Backend
+from overnight.backends.simulator import Simulator, load_script
+from overnight.catalogue import known_models
+from overnight.clock import Clock, SystemClock
+from overnight.errors import ConfigInvalid
+from overnight.http import app as http_app
+from overnight.http.service import Service
+from overnight.model import Batch
+from overnight.pipeline.accept import Acceptor
+from overnight.pipeline.plan import Planner
+from overnight.pipeline.progress import Meter
+from overnight.pipeline.retention import Keeper
+from overnight.pipeline.wake import Wakes
+from overnight.pipeline.worker import Worker
+from overnight.settings import Settings
+from overnight.store.database import Database
+from overnight.store.objects import ObjectDirectory
+from overnight.store.postgres import open_postgres
+from overnight.store.sqlite import open_sqlite
+from overnight.wire.params import Rules
+
+# The event loop shares the interpreter with threads that write and plan: a thread that has
+# something to do waits this long for its turn instead of the default 5 ms.
+_SWITCH_INTERVAL_S = 0.0005
+# Clients drop idle connections after 4 to 5 s; ours must live longer than theirs.
+_KEEP_ALIVE_S = 75
+
+
+class Running(NamedTuple):
+    """A started service: its HTTP application and the tasks behind it."""
+
+    http: ASGIApp
+    wakes: Wakes
+    worker: Worker | None
+    # None of them ever ends on its own, but by a defect.
+    tasks: set[asyncio.Task[None]]
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, *, clock: Clock | None = None, backend: Backend | None = None
+) -> AsyncIterator[Running]:
+    """Start all parts but the HTTP server; on leaving drain the worker and close everything.
+
+    Raises: ConfigInvalid, DataDirBusy when a part cannot start; nothing is left open then.
+    """
+    clock = clock or SystemClock()
+    wakes = Wakes()
+    async with contextlib.AsyncExitStack() as stack:
+        database = await asyncio.to_thread(_open_database, settings)
+        stack.push_async_callback(database.close)
+        objects = await asyncio.to_thread(ObjectDirectory, settings.data / "objects")
+        backend = backend or _backend(settings)
+        await backend.start()
+        stack.push_async_callback(backend.close)
+        meter = Meter(database=database, clock=clock, interval_s=settings.sweep_interval_s)
+        loops = [meter.run]
+        worker = None
+        if settings.worker:
+            worker = _worker(settings, database, objects, backend, clock, wakes)
+            loops += [
+                worker.run,
+                _planner(settings, database, objects, backend, clock, wakes).run,
+                _keeper(settings, database, objects, clock, wakes).run,
+            ]
+            await worker.start()
+            stack.push_async_callback(worker.drain, settings.drain_timeout_s)
+        tasks = {asyncio.create_task(loop()) for loop in loops}
+        stack.push_async_callback(_stop, tasks)
+        service = Service(
+            settings=settings,
+            database=database,
+            objects=objects,
+            clock=clock,
+            wakes=wakes,
+            keyring=Keyring(settings.api_keys),
+            acceptor=_acceptor(settings, database, objects, clock, wakes),
+            meter=meter,
+        )
+        http = http_app.build(service, backend)
+        yield Running(http=http, wakes=wakes, worker=worker, tasks=tasks)
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then drain: running requests get their time.
+
+    Raises: OvernightError for whatever a user can act on: the address, the data directory, the
+    database, the configuration.
+    """
+    _refuse_open_house(settings)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    listener = _listen(settings.host, settings.port)
+    with listener:
+        async with running(settings) as service:
+            server = _Server(
+                uvicorn.Config(
+                    service.http,
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    http="httptools",
+                    ws="none",
+                    server_header=False,
+                    timeout_keep_alive=_KEEP_ALIVE_S,
+                    timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
+                )
+            )
+            stop = _stop_signal()
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            print(greeting(settings, listener.getsockname()[1]), file=sys.stderr, flush=True)
+            stopped = asyncio.create_task(_until(stop))
+            ended = {stopped, serving, *service.tasks}
+            done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            service.wakes.closing.set()
+            server.should_exit = True
+            if service.worker is not None:
+                await service.worker.drain(settings.drain_timeout_s)
+            await serving
+            for task in done:
+                # A part that ended by itself ended by a defect: raise it.
+                task.result()
+
+
+def greeting(settings: Settings, port: int) -> str:
+    """Say in plain words what runs, who answers, and how to point an SDK at it."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = settings.public_url or f"http://{host}:{port}"
+    simulated = settings.backend == "simulator"
+    lines = [
+        f"Overnight {__version__} listens on {url}",
+        "  answers  SIMULATED: no model runs; --backend URL sends requests to a real one"
+        if simulated
+        else f"  answers  from {settings.backend}",
+        f"  data     {settings.data.resolve()}"
+        + (" (SQLite)" if settings.database_url is None else " (objects), PostgreSQL (state)"),
+        "  keys     none needed: whoever reaches this address may call"
+        if not settings.api_keys
+        else f"  keys     {len(settings.api_keys)} configured",
+        "",
+        "Point an SDK at it:",
+        f"  export ANTHROPIC_BASE_URL={url}",
+        "  export ANTHROPIC_API_KEY=" + ("your-key" if settings.api_keys else "not-needed"),
+    ]
+    return "\n".join(lines)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to `serve`, which has more to stop than HTTP."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _open_database(settings: Settings) -> Database:
+    if settings.database_url is None:
+        return open_sqlite(settings.data)
+    return open_postgres(settings.database_url)
+
+
+def _backend(settings: Settings) -> Backend:
+    if settings.backend == "simulator":
+        path = settings.simulator_script
+        return Simulator(load_script(path) if path else None)
+    return MessagesBackend(
+        url=settings.backend,
+        api_key=settings.backend_api_key,
+        concurrency=settings.concurrency,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.request_timeout_s,
+        request_timeout_s=settings.request_timeout_s,
+    )
+
+
+def _rules_of(settings: Settings, backend: Backend) -> Callable[[Batch], Rules]:
+    find_model = known_models().find
+
+    def rules_of(batch: Batch) -> Rules:
+        return Rules(
+            api_version=batch.api_version,
+            betas=batch.betas,
+            user_profile_id=batch.user_profile_id,
+            in_batch=True,
+            find_model=find_model,
+            knows_all_models=backend.knows_all_models,
+            max_context_tokens=settings.max_context_tokens,
+            unknown_params=settings.unknown_params,
+        )
+
+    return rules_of
+
+
+def _acceptor(
+    settings: Settings, database: Database, objects: ObjectDirectory, clock: Clock, wakes: Wakes
+) -> Acceptor:
+    return Acceptor(
+        database=database,
+        objects=objects,
+        clock=clock,
+        wakes=wakes,
+        max_requests=settings.max_requests_per_batch,
+        processing_window_s=settings.processing_window_s,
+        retention_s=settings.retention_s,
+    )
+
+
+def _planner(
+    settings: Settings,
+    database: Database,
+    objects: ObjectDirectory,
+    backend: Backend,
+    clock: Clock,
+    wakes: Wakes,
+) -> Planner:
+    return Planner(
+        database=database,
+        objects=objects,
+        clock=clock,
+        wakes=wakes,
+        rules_of=_rules_of(settings, backend),
+        shard_requests=settings.shard_requests,
+        sweep_interval_s=settings.sweep_interval_s,
+    )
+
+
+def _keeper(
+    settings: Settings, database: Database, objects: ObjectDirectory, clock: Clock, wakes: Wakes
+) -> Keeper:
+    return Keeper(
+        database=database,
+        objects=objects,
+        clock=clock,
+        wakes=wakes,
+        sweep_interval_s=settings.sweep_interval_s,
+    )
+
+
+def _worker(
+    settings: Settings,
+    database: Database,
+    objects: ObjectDirectory,
+    backend: Backend,
+    clock: Clock,
+    wakes: Wakes,
+) -> Worker:
+    return Worker(
+        database=database,
+        objects=objects,
+        backend=backend,
+        clock=clock,
+        wakes=wakes,
+        random=Random(),
+        concurrency=settings.concurrency,
+        max_attempts=settings.max_attempts,
+        lease_s=settings.lease_s,
+        shard_requests=settings.shard_requests,
+        sweep_interval_s=settings.sweep_interval_s,
+    )
+
+
+def _refuse_open_house(settings: Settings) -> None:
+    if settings.api_keys or settings.open or _is_loopback(settings.host):
+        return
+    raise ConfigInvalid(
+        f"--host {settings.host} can be reached from other machines, and no key is configured",
+        hint="set OVERNIGHT_API_KEYS, or say --open if everyone who reaches it may call",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+        listener.setblocking(False)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigInvalid(
+            f"cannot listen on {host}:{port}: {reason}",
+            hint="is another server running there? --port 0 takes a free port",
+        ) from error
+    return listener
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _stop(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,143 @@
+"""The HTTP application: routes, who may call, how errors look, and an id on every answer."""
+
+import logging
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from litestar import Litestar, Response
+from litestar.di import Provide
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
+from sqlalchemy.exc import DBAPIError
+
+from overnight.access.keys import organization_id
+from overnight.backends.protocol import Backend
+from overnight.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    OvernightError,
+    RequestTooLarge,
+    Unavailable,
+)
+from overnight.http import batches, extensions, messages, models
+from overnight.http.service import WORKSPACE, HttpRequest, Service
+from overnight.model import new_request_id
+from overnight.wire.errors import error_body, error_headers
+
+# Everything else needs a key, when keys are configured.
+PUBLIC_PATHS = frozenset({"/healthz"})
+_REQUEST_ID = "request_id"
+
+log = logging.getLogger(__name__)
+
+
+def build(
+    service: Service, backend: Backend, *, more_routes: Sequence[ControllerRouterHandler] = ()
+) -> ASGIApp:
+    """Compose the application around the given parts."""
+
+    def admit(request: HttpRequest) -> None:
+        if request.url.path not in PUBLIC_PATHS:
+            request.scope["state"][WORKSPACE] = service.keyring.admit(request.headers)
+
+    app = Litestar(
+        route_handlers=[
+            *batches.routes,
+            *extensions.routes,
+            messages.create_message,
+            messages.count_tokens,
+            models.list_models,
+            models.get_model,
+            *more_routes,
+        ],
+        dependencies={
+            "service": Provide(lambda: service, sync_to_thread=False),
+            "backend": Provide(lambda: backend, sync_to_thread=False),
+        },
+        before_request=admit,
+        exception_handlers={
+            OvernightError: _render,
+            HTTPException: _render_framework_error,
+            DBAPIError: _render_database_error,
+            Exception: _render_defect,
+        },
+        openapi_config=None,
+        # Exceptions are logged by the handlers above, without bodies.
+        logging_config=None,
+    )
+    prefix = urlsplit(service.settings.public_url or "").path.rstrip("/")
+    return _identified(_under_prefix(app, prefix) if prefix else app)
+
+
+def _identified(app: ASGIApp) -> ASGIApp:
+    """Put a request id, and for known callers their organization, on every answer."""
+    organization = organization_id().encode()
+
+    async def identified(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        request_id = new_request_id()
+        state = scope.setdefault("state", {})
+        state[_REQUEST_ID] = request_id
+
+        async def send_identified(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", []), (b"request-id", request_id.encode())]
+                if workspace := state.get(WORKSPACE):
+                    headers.append((b"anthropic-organization-id", organization))
+                    headers.append((b"anthropic-workspace-id", workspace.encode()))
+                message["headers"] = headers
+            await send(message)
+
+        await app(scope, receive, send_identified)
+
+    return identified
+
+
+def _under_prefix(app: ASGIApp, prefix: str) -> ASGIApp:
+    """Serve under the path of the public URL, whether or not a proxy has cut it off."""
+
+    async def under_prefix(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["path"].startswith(prefix + "/"):
+            path = scope["path"].removeprefix(prefix)
+            scope["path"], scope["raw_path"] = path, path.encode()
+        await app(scope, receive, send)
+
+    return under_prefix
+
+
+def _render(request: HttpRequest, error: OvernightError) -> Response[bytes]:
+    request_id = request.scope["state"].get(_REQUEST_ID, "")
+    return Response(
+        error_body(error, request_id),
+        status_code=error.status,
+        media_type="application/json",
+        headers=error_headers(error),
+    )
+
+
+def _render_framework_error(request: HttpRequest, error: HTTPException) -> Response[bytes]:
+    if isinstance(error, NotFoundException):
+        return _render(request, NotFound("Not found"))
+    if isinstance(error, MethodNotAllowedException):
+        return _render(request, MethodNotAllowed())
+    if error.status_code == 413:
+        return _render(request, RequestTooLarge())
+    return _render(request, InvalidRequest(str(error.detail)))
+
+
+def _render_database_error(request: HttpRequest, error: DBAPIError) -> Response[bytes]:
+    # Without the statement and its parameters.
+    log.error("the database failed: %s", error.orig)
+    return _render(
+        request,
+        Unavailable("The database does not answer or its disk is full; nothing was changed"),
+    )
+
+
+def _render_defect(request: HttpRequest, error: Exception) -> Response[bytes]:
+    log.error("a defect while answering %s %s", request.method, request.url.path, exc_info=error)
+    return _render(request, OvernightError("Internal server error"))

@@ -1,0 +1,59 @@
+"""What the routes are given: one object, made by `overnight.app`."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from overnight.access.keys import Keyring
+from overnight.clock import Clock
+from overnight.model import WorkspaceId
+from overnight.pipeline.accept import Acceptor
+from overnight.pipeline.progress import Meter
+from overnight.pipeline.wake import Wakes
+from overnight.settings import Settings
+from overnight.store.database import Database
+from overnight.store.objects import ObjectDirectory
+
+HttpRequest = Request[Any, Any, State]
+# The key in the request's state under which the caller's workspace stands.
+WORKSPACE = "workspace_id"
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts behind the routes."""
+
+    settings: Settings
+    database: Database
+    objects: ObjectDirectory
+    clock: Clock
+    wakes: Wakes
+    keyring: Keyring
+    acceptor: Acceptor
+    meter: Meter
+
+
+# Injected under the key `service`; its parts cannot be validated by the framework.
+AService = NamedDependency[SkipValidation[Service]]
+
+
+def workspace_of(request: HttpRequest) -> WorkspaceId:
+    """Give the workspace that `http.app` found for the caller."""
+    workspace: WorkspaceId = request.scope["state"][WORKSPACE]
+    return workspace
+
+
+def base_url(request: HttpRequest, service: Service) -> str:
+    """Say where the client reached us, without a trailing slash.
+
+    Clients send their credential to the URLs made from it, so it is the configured one, or else
+    exactly the origin that this client used.
+    """
+    if service.settings.public_url:
+        return service.settings.public_url.rstrip("/")
+    scheme = request.headers.get("x-forwarded-proto") or request.url.scheme
+    host = request.headers.get("x-forwarded-host") or request.headers.get("host")
+    return f"{scheme}://{host or request.url.netloc}"
