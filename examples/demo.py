@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def costs(usage: dict[str, int]) -> str:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
+def server(folder: Path) -> Generator[str]:
     """Run `overnight serve` on a free port; give its URL; stop it in every case."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"

@@ -136,7 +136,8 @@ def test_a_defect_is_one_line_and_its_traceback_goes_to_a_file_or_is_asked_for(
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DEFECT, "version", *(["-v"] if verbose else [])],
-        capture_output=True, encoding="utf-8", timeout=60, env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True, encoding="utf-8", timeout=60,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 1
     assert "error: unexpected AttributeError: module" in done.stderr
