@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from overnight.errors import InvalidRequest
 from overnight.wire.envelope import read_envelope
 
-ROW = {"custom_id": "a", "params": {}}
+ROW: dict[str, Any] = {"custom_id": "a", "params": {}}
 NOT_JSON = "The request body is not valid JSON: "
 
 
@@ -38,50 +38,50 @@ def test_params_stay_the_callers_bytes() -> None:
     assert envelope.requests[0].custom_id == "a"
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ({}, "requests: Field required"),
-        (
-            {"requests": []},
-            "requests: List should have at least 1 item after validation, not 0",
-        ),
-        ({"requests": [ROW], "foo": 1}, "foo: Extra inputs are not permitted"),
-        (row(foo=1), "requests.0.foo: Extra inputs are not permitted"),
-        ({"requests": [{"params": {}}]}, "requests.0.custom_id: Field required"),
-        ({"requests": [{"custom_id": "a"}]}, "requests.0.params: Field required"),
-        (
-            row(custom_id="x" * 65),
-            "requests.0.custom_id: String should have at most 64 characters",
-        ),
-        (row(custom_id=""), "requests.0.custom_id: String should have at least 1 character"),
-        (
-            row(custom_id="a b"),
-            "requests.0.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'",
-        ),
-        (
-            row(custom_id="a\n"),
-            "requests.0.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'",
-        ),
-        (row(custom_id=7), "requests.0.custom_id: Input should be a valid string"),
-        (
-            {"requests": [ROW, ROW | {"custom_id": "dup"}, ROW | {"custom_id": "dup"}, ROW]},
-            "requests: custom_id's must be unique within a batch. Duplicate custom_id found: dup",
-        ),
-        ({"requests": {}}, "requests: Input should be a valid list"),
-        ({"requests": [5]}, "requests.0: Input should be a valid dictionary"),
-        (row(params=5), "requests.0.params: Input should be a valid dictionary"),
-        (row(params=None), "requests.0.params: Input should be a valid dictionary"),
-        ([], "Input should be a valid dictionary"),
-        (b"null", "Input should be a valid dictionary"),
-    ],
-)
+FAULTS: list[tuple[Any, str]] = [
+    ({}, "requests: Field required"),
+    (
+        {"requests": []},
+        "requests: List should have at least 1 item after validation, not 0",
+    ),
+    ({"requests": [ROW], "foo": 1}, "foo: Extra inputs are not permitted"),
+    (row(foo=1), "requests.0.foo: Extra inputs are not permitted"),
+    ({"requests": [{"params": {}}]}, "requests.0.custom_id: Field required"),
+    ({"requests": [{"custom_id": "a"}]}, "requests.0.params: Field required"),
+    (
+        row(custom_id="x" * 65),
+        "requests.0.custom_id: String should have at most 64 characters",
+    ),
+    (row(custom_id=""), "requests.0.custom_id: String should have at least 1 character"),
+    (
+        row(custom_id="a b"),
+        "requests.0.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'",
+    ),
+    (
+        row(custom_id="a\n"),
+        "requests.0.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'",
+    ),
+    (row(custom_id=7), "requests.0.custom_id: Input should be a valid string"),
+    (
+        {"requests": [ROW, ROW | {"custom_id": "dup"}, ROW | {"custom_id": "dup"}, ROW]},
+        "requests: custom_id's must be unique within a batch. Duplicate custom_id found: dup",
+    ),
+    ({"requests": {}}, "requests: Input should be a valid list"),
+    ({"requests": [5]}, "requests.0: Input should be a valid dictionary"),
+    (row(params=5), "requests.0.params: Input should be a valid dictionary"),
+    (row(params=None), "requests.0.params: Input should be a valid dictionary"),
+    ([], "Input should be a valid dictionary"),
+    (b"null", "Input should be a valid dictionary"),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), FAULTS)
 def test_a_fault_of_the_envelope_has_the_documented_text(body: Any, message: str) -> None:
     assert fault(body) == message
 
 
 def test_too_many_requests_names_the_limit_and_the_number() -> None:
-    rows = [{"custom_id": str(i), "params": {}} for i in range(4)]
+    rows: list[Any] = [{"custom_id": str(i), "params": {}} for i in range(4)]
     assert fault({"requests": rows}, max_requests=3) == (
         "requests: List should have at most 3 items after validation, not 4"
     )
@@ -89,7 +89,7 @@ def test_too_many_requests_names_the_limit_and_the_number() -> None:
 
 
 def test_the_first_fault_in_document_order_is_reported() -> None:
-    bad = [ROW, {"custom_id": "b c", "params": 5}, {"params": {}}]
+    bad: list[Any] = [ROW, {"custom_id": "b c", "params": 5}, {"params": {}}]
     assert fault({"requests": bad}).startswith("requests.1.custom_id: ")
     assert fault({"foo": 1, "requests": bad}).startswith("foo: ")
 

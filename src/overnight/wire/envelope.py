@@ -3,38 +3,25 @@
 Source: protocol notes §4.1 (captures and SDK issues, 2026); text marked INF there is ours.
 """
 
-import codecs
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from mmap import mmap
 
 import msgspec
 
 from overnight.errors import InvalidRequest
 from overnight.wire.batches import Envelope
+from overnight.wire.syntax import TOO_DEEP, Body, syntax_fault, utf8_fault
 
 CUSTOM_ID_PATTERN = "^[a-zA-Z0-9_-]{1,64}$"
 CUSTOM_ID_MAX_CHARACTERS = 64
 
 _OBJECT_START = ord("{")
-_SCAN_BYTES = 1 << 20
-_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 _is_custom_id = re.compile("[a-zA-Z0-9_-]{1,64}").fullmatch
 
-# What the JSON parser says, in the words that callers meet at other servers.
-_PARSER_TEXTS = {
-    "Input data was truncated": "unexpected end of data",
-    "unexpected end of hex escape": "no low surrogate in string",
-    "unexpected end of escaped utf-16 surrogate pair": "no low surrogate in string",
-    "invalid utf-16 surrogate pair": "no low surrogate in string",
-}
-_PARSER_TEXT = re.compile(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?")
 _NOT_AN_OBJECT = "Input should be a valid dictionary"
 _KEY_TWICE = "The request body has a key twice in one object, with values that disagree"
-_TOO_DEEP = "The request body is not valid JSON: arrays or objects are nested too deeply"
 
-Body = bytes | mmap | memoryview
 # Gives the fault of a value at a path, or None.
 _Check = Callable[[msgspec.Raw, str], str | None]
 
@@ -65,9 +52,9 @@ def _read(body: Body, max_requests: int) -> Envelope | str:
     except msgspec.ValidationError:
         return _first_fault(body, max_requests) or _KEY_TWICE
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _syntax_fault(body, error)
+        return syntax_fault(body, error)
     except RecursionError:
-        return _TOO_DEEP
+        return TOO_DEEP
     requests = envelope.requests
     ids = [request.custom_id for request in requests]
     well_formed = (
@@ -78,52 +65,8 @@ def _read(body: Body, max_requests: int) -> Envelope | str:
     )
     if not well_formed:
         return _first_fault(body, max_requests) or _KEY_TWICE
-    return _utf8_fault(body) or envelope
-
-
-def _syntax_fault(body: Body, error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        # A key or an id that is not UTF-8; the parser does not say where.
-        return _utf8_fault(body) or _at(body, 0, "invalid UTF-8")
-    found = _PARSER_TEXT.fullmatch(str(error))
-    assert found is not None
-    text, offset = found[1], len(body) if found[2] is None else int(found[2])
-    if text == "trailing characters":
-        offset -= 1  # Here alone the parser names the byte behind the one it stopped at.
-    return _at(body, offset, _PARSER_TEXTS.get(text, text))
-
-
-def _utf8_fault(body: Body) -> str | None:
-    """Look through all bytes: the parser checks `params` for syntax but not for UTF-8."""
-    offset = 0
-    with memoryview(body) as view:
-        while offset < len(view):
-            chunk = view[offset : offset + _SCAN_BYTES]
-            try:
-                _, consumed = codecs.utf_8_decode(chunk, "strict", len(chunk) < _SCAN_BYTES)
-            except UnicodeDecodeError as error:
-                return _at(body, offset + error.start, "invalid UTF-8")
-            finally:
-                chunk.release()
-            offset += consumed
-    return None
-
-
-def _at(body: Body, offset: int, text: str) -> str:
-    """Name a place as JSON parsers do: line and column from 1, char from 0, all in characters."""
-    line, column, characters = 1, 1, 0
-    with memoryview(body) as view:
-        for start in range(0, offset, _SCAN_BYTES):
-            chunk = bytes(view[start : min(start + _SCAN_BYTES, offset)])
-            before, newline, last = chunk.rpartition(b"\n")
-            length = len(last.translate(None, _CONTINUATION_BYTES))
-            characters += length + len(before.translate(None, _CONTINUATION_BYTES)) + len(newline)
-            line += chunk.count(b"\n")
-            column = length + 1 if newline else column + length
-    return (
-        f"The request body is not valid JSON: {text}: "
-        f"line {line} column {column} (char {characters})"
-    )
+    # The parser checks `params` for syntax but not for UTF-8.
+    return utf8_fault(body) or envelope
 
 
 def _first_fault(body: Body, max_requests: int) -> str | None:
@@ -132,10 +75,10 @@ def _first_fault(body: Body, max_requests: int) -> str | None:
         # The typed parser stops at a wrong type, before it has seen all of the syntax.
         value = _anything.decode(body)
     except msgspec.DecodeError as error:
-        return _syntax_fault(body, error)
+        return syntax_fault(body, error)
     except RecursionError:
-        return _TOO_DEEP
-    if fault := _utf8_fault(body):
+        return TOO_DEEP
+    if fault := utf8_fault(body):
         return fault
     return _object_fault(value, "", {"requests": partial(_requests_fault, max_requests)})
 

@@ -82,11 +82,11 @@ def _explicit_breakpoints(params: Mapping[str, Any]) -> list[Breakpoint]:
     found: list[Breakpoint] = []
     for key in ("tools", "system"):
         blocks = params.get(key)
-        if isinstance(blocks, list):
+        if shapes.is_array(blocks):
             _collect(blocks, key, found)
     for index, message in enumerate(params["messages"]):
         content = message["content"]
-        if isinstance(content, list):
+        if shapes.is_array(content):
             _collect(content, f"messages.{index}.content", found)
     return found
 
@@ -100,7 +100,7 @@ def _collect(blocks: list[Any], path: str, found: list[Breakpoint]) -> None:
 def _last_block(params: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Give the block that the automatic breakpoint falls on; None when it is a plain text."""
     content = params["messages"][-1]["content"]
-    if not isinstance(content, list) or not content:
+    if not shapes.is_array(content) or not content:
         return None
     last: Mapping[str, Any] = content[-1]
     return last

@@ -11,11 +11,8 @@ from overnight.wire.params import shapes
 from overnight.wire.params.caching import breakpoints_fault
 from overnight.wire.params.fields import BETA_FIELDS, COUNTED, FIELDS
 from overnight.wire.params.rules import LONG_OUTPUT_BETA, Checked, Refusal, Rules
-from overnight.wire.params.tools import (
-    forces_tool_use,
-    missing_tool_fault,
-    schemas_fault,
-)
+from overnight.wire.params.tools import forces_tool_use, missing_tool_fault, schemas_fault
+from overnight.wire.syntax import TOO_DEEP, syntax_fault
 
 # A message repeats what the caller wrote; a key or a model's name may be of any length.
 _MAX_MESSAGE_CHARACTERS = 1000
@@ -34,13 +31,15 @@ def check_params(params: bytes | msgspec.Raw, rules: Rules) -> Checked | Refusal
     """
     try:
         decoded = _decode(params)
-        if not isinstance(decoded, dict):
+        if not shapes.is_object(decoded):
             return Refusal(message=shapes.NOT_AN_OBJECT)
         outcome = _check(decoded, rules)
     except RecursionError:
-        return Refusal(message="arrays or objects are nested too deeply")
+        return Refusal(message=TOO_DEEP)
+    except msgspec.ValidationError:
+        return Refusal(message="The request body has a number that is out of range")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Refusal(message=f"The request body is not valid JSON: {error}")
+        return Refusal(message=syntax_fault(params, error))
     if isinstance(outcome, str):
         return _refusal(outcome)
     return outcome

@@ -64,7 +64,7 @@ def system_fault(value: Any, rules: Rules) -> str | None:
         return fault
     for index, block in enumerate(value):
         path = f"system.{index}"
-        text = block.get("text") if isinstance(block, dict) else None
+        text = block.get("text") if shapes.is_object(block) else None
         if not isinstance(text, str) or block.get("type") != "text":
             return (
                 shapes.dictionary(block, path)
@@ -84,7 +84,7 @@ def system_fault(value: Any, rules: Rules) -> str | None:
 
 def _message_fault(message: Any, rules: Rules, index: int, *, final: bool) -> str | None:
     path = f"messages.{index}"
-    if not isinstance(message, dict):
+    if not shapes.is_object(message):
         return f"{path}: {shapes.NOT_AN_OBJECT}"
     role = message.get("role")
     if role not in _ROLES:
@@ -92,7 +92,7 @@ def _message_fault(message: Any, rules: Rules, index: int, *, final: bool) -> st
             role, f"{path}.role", ("user", "assistant")
         )
     content = message.get("content")
-    if isinstance(content, list):
+    if shapes.is_array(content):
         for number, block in enumerate(content):
             if fault := _block_fault(block, rules, f"{path}.content.{number}", role):
                 return fault
@@ -106,7 +106,7 @@ def _message_fault(message: Any, rules: Rules, index: int, *, final: bool) -> st
 
 
 def _block_fault(block: Any, rules: Rules, path: str, role: str) -> str | None:
-    if not isinstance(block, dict):
+    if not shapes.is_object(block):
         return f"{path}: {shapes.NOT_AN_OBJECT}"
     kind = block.get("type")
     if not isinstance(kind, str):
@@ -174,7 +174,7 @@ def _inner_fault(content: Any, rules: Rules, path: str, role: str) -> str | None
         return fault
     for index, block in enumerate(content):
         inner = f"{path}.{index}"
-        if isinstance(block, dict) and block.get("type") == "tool_result":
+        if shapes.is_object(block) and block.get("type") == "tool_result":
             return f"{inner}.type: a tool result cannot hold another tool result"
         if fault := _block_fault(block, rules, inner, role):
             return fault

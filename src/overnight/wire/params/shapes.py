@@ -1,11 +1,20 @@
 """Checks of one JSON value each: they give the fault as the wire words it, or None."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 FIELD_REQUIRED = "Field required"
 NOT_AN_OBJECT = "Input should be a valid dictionary"
 EXTRA = "Extra inputs are not permitted"
+
+
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Tell a JSON object; its keys are always strings."""
+    return isinstance(value, dict)
+
+
+def is_array(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def string(value: Any, path: str) -> str | None:
@@ -26,11 +35,11 @@ def integer(value: Any, path: str) -> str | None:
 
 
 def dictionary(value: Any, path: str) -> str | None:
-    return None if isinstance(value, dict) else f"{path}: {NOT_AN_OBJECT}"
+    return None if is_object(value) else f"{path}: {NOT_AN_OBJECT}"
 
 
 def array(value: Any, path: str) -> str | None:
-    return None if isinstance(value, list) else f"{path}: Input should be a valid list"
+    return None if is_array(value) else f"{path}: Input should be a valid list"
 
 
 def one_of(value: Any, path: str, options: tuple[str, ...]) -> str | None:

@@ -68,7 +68,7 @@ def missing_tool_fault(params: Mapping[str, Any]) -> str | None:
     choice = params.get("tool_choice")
     if choice is None or choice["type"] != "tool":
         return None
-    tools = params.get("tools") or []
+    tools: list[dict[str, Any]] = params.get("tools") or []
     # Tool sets and servers bring tools whose names do not stand in the request.
     open_ended = bool(params.get("mcp_servers")) or any("name" not in tool for tool in tools)
     if open_ended or any(tool["name"] == choice["name"] for tool in tools):
@@ -78,11 +78,10 @@ def missing_tool_fault(params: Mapping[str, Any]) -> str | None:
 
 def schemas_fault(params: Mapping[str, Any]) -> str | None:
     """Check the optional parameters of all schemas that the answer must keep to."""
-    schemas = [
-        tool.get("input_schema") for tool in params.get("tools") or () if tool.get("strict") is True
-    ]
-    output_format = (params.get("output_config") or {}).get("format")
-    if output_format:
+    tools: list[dict[str, Any]] = params.get("tools") or []
+    schemas = [tool.get("input_schema") for tool in tools if tool.get("strict") is True]
+    output_config: dict[str, Any] = params.get("output_config") or {}
+    if output_format := output_config.get("format"):
         schemas.append(output_format["schema"])
     optional = sum(_optional_parameters(schema) for schema in schemas)
     if optional <= MAX_OPTIONAL_PARAMETERS:
@@ -122,13 +121,13 @@ def _optional_parameters(schema: Any) -> int:
     waiting = [schema]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, list):
+        if shapes.is_array(part):
             waiting.extend(part)
             continue
-        if not isinstance(part, dict):
+        if not shapes.is_object(part):
             continue
         for key, value in part.items():
-            if key == "properties" and isinstance(value, dict):
+            if key == "properties" and shapes.is_object(value):
                 count += len(value.keys() - _required(part))
                 waiting.extend(value.values())
             elif key not in _NOT_SCHEMAS:
@@ -138,6 +137,4 @@ def _optional_parameters(schema: Any) -> int:
 
 def _required(schema: Mapping[str, Any]) -> set[str]:
     required = schema.get("required")
-    return (
-        {key for key in required if isinstance(key, str)} if isinstance(required, list) else set()
-    )
+    return {key for key in required if isinstance(key, str)} if shapes.is_array(required) else set()
