@@ -19,8 +19,9 @@ EXIT_TIMEOUT = 8
 class OvernightError(Exception):
     """Something went wrong in Overnight"""
 
-    wire_type: ClassVar[str] = "api_error"
-    status: ClassVar[int] = 500
+    # Set per class; `wire.errors.BackendFailed` sets its own from the backend's answer.
+    wire_type: str = "api_error"
+    status: int = 500
     exit_code: ClassVar[int] = EXIT_UNEXPECTED
     # Sent as `x-should-retry` when not None; SDKs obey it over their own table.
     should_retry: ClassVar[bool | None] = None
@@ -43,7 +44,7 @@ class OvernightError(Exception):
         return str(self.args[0])
 
     @property
-    def details(self) -> Mapping[str, str] | None:
+    def details(self) -> Mapping[str, object] | None:
         """Give the wire's `details` object: the stable machine value, when there is one."""
         return {"error_code": self.error_code} if self.error_code else None
 

@@ -16,7 +16,8 @@ class Supported(msgspec.Struct, frozen=True, kw_only=True):
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a model can do. Keys that are not known stay out."""
 
-    batch: Supported = Supported(supported=True)
+    # A factory, because a default that is a value would be left out as "not known".
+    batch: Supported = msgspec.field(default_factory=lambda: Supported(supported=True))
     citations: Supported | None = None
     code_execution: Supported | None = None
     image_input: Supported | None = None

@@ -1,0 +1,79 @@
+"""What the request headers of the wire mean: version, betas, when to come back. Pure.
+
+Source: protocol notes §2.2, §2.4, §8.5 (SDK 2.12 and public write-ups, read 2026-11).
+"""
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+from overnight.errors import InvalidRequest
+
+# Newest first. 2.x clients send the first one, older clients the second one.
+API_VERSIONS = ("2026-10-21", "2023-06-01")
+
+
+class Headers(Protocol):
+    """Request headers by case-insensitive name; a header may be there more than once."""
+
+    def getall(self, key: str, default: list[str], /) -> list[str]: ...
+
+
+def api_version(headers: Headers) -> str:
+    """Give the API version that the caller asks for.
+
+    Raises: InvalidRequest when `anthropic-version` is missing, not known, or given twice with
+    different values.
+    """
+    values = sorted({value.strip() for value in headers.getall("anthropic-version", [])})
+    if not values:
+        raise InvalidRequest("anthropic-version: header is required")
+    known = ", ".join(API_VERSIONS)
+    if len(values) > 1:
+        raise InvalidRequest(
+            f"anthropic-version: sent {len(values)} different values ({', '.join(values)}); "
+            f"send one of: {known}"
+        )
+    if values[0] not in API_VERSIONS:
+        raise InvalidRequest(
+            f'anthropic-version: "{values[0]}" is not a valid version; send one of: {known}'
+        )
+    return values[0]
+
+
+def betas(headers: Headers) -> tuple[str, ...]:
+    """List the beta names in the order sent, each once: comma lists and repeated headers."""
+    lists = headers.getall("anthropic-beta", [])
+    names = (name.strip() for names in lists for name in names.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def retry_after_s(
+    milliseconds: str | None, seconds_or_date: str | None, *, now: datetime
+) -> float | None:
+    """Read `retry-after-ms`, else `retry-after`: seconds from `now`, or None when neither is valid.
+
+    A moment that has passed gives 0.
+    """
+    wait = _number(milliseconds)
+    if wait is not None:
+        return wait / 1000
+    wait = _number(seconds_or_date)
+    if wait is not None or seconds_or_date is None:
+        return wait
+    try:
+        moment = parsedate_to_datetime(seconds_or_date)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _number(text: str | None) -> float | None:
+    """Read a finite number that is not negative; None for anything else."""
+    try:
+        number = float(text) if text else -1.0
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None
