@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 from litestar import Response, delete, get, post
+from litestar.params import FromPath
 from litestar.response import Stream
 from sqlalchemy import Connection
 
@@ -65,7 +66,7 @@ async def list_batches(request: HttpRequest, service: AService) -> Response[Mess
 
 @get("/v1/messages/batches/{batch_id:str}")
 async def get_batch(
-    request: HttpRequest, batch_id: str, service: AService
+    request: HttpRequest, batch_id: FromPath[str], service: AService
 ) -> Response[MessageBatch]:
     """Show one batch."""
     api_version(request.headers)
@@ -78,7 +79,7 @@ async def get_batch(
 
 @post("/v1/messages/batches/{batch_id:str}/cancel", status_code=200)
 async def cancel_batch(
-    request: HttpRequest, batch_id: str, service: AService
+    request: HttpRequest, batch_id: FromPath[str], service: AService
 ) -> Response[MessageBatch]:
     """Begin to cancel; requests under way may still be answered."""
     api_version(request.headers)
@@ -99,7 +100,7 @@ async def cancel_batch(
 
 @delete("/v1/messages/batches/{batch_id:str}", status_code=200)
 async def delete_batch(
-    request: HttpRequest, batch_id: str, service: AService
+    request: HttpRequest, batch_id: FromPath[str], service: AService
 ) -> Response[DeletedMessageBatch]:
     """Delete an ended batch with all that belongs to it."""
     api_version(request.headers)
@@ -114,7 +115,7 @@ async def delete_batch(
 
 
 @get("/v1/messages/batches/{batch_id:str}/results")
-async def get_results(request: HttpRequest, batch_id: str, service: AService) -> Stream:
+async def get_results(request: HttpRequest, batch_id: FromPath[str], service: AService) -> Stream:
     """Stream the results: one line per request, in constant memory."""
     api_version(request.headers)
     batch = await find_batch(service, batch_id, workspace_of(request))

@@ -5,6 +5,7 @@ from functools import partial
 
 import msgspec
 from litestar import Response, get
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from overnight.clock import SystemClock
@@ -28,7 +29,7 @@ async def healthz(service: AService) -> Response[dict[str, str]]:
 
 @get("/overnight/v1/batches/{batch_id:str}/progress")
 async def batch_progress(
-    request: HttpRequest, batch_id: str, service: AService
+    request: HttpRequest, batch_id: FromPath[str], service: AService
 ) -> Response[Progress] | Stream:
     """Tell live where a batch stands; with `Accept: text/event-stream` until it has ended."""
     batch = await find_batch(service, batch_id, workspace_of(request))

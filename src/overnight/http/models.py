@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 from litestar import Response, get
+from litestar.params import FromPath
 
 from overnight.errors import InvalidRequest, NotFound
 from overnight.http.body import HttpRequest
@@ -43,7 +44,9 @@ async def list_models(request: HttpRequest, backend: AnyBackend) -> Response[Mod
 
 
 @get("/v1/models/{model_id:path}")
-async def get_model(request: HttpRequest, model_id: str, backend: AnyBackend) -> Response[Model]:
+async def get_model(
+    request: HttpRequest, model_id: FromPath[str], backend: AnyBackend
+) -> Response[Model]:
     """Give one model by id or alias. An id may hold slashes (`Qwen/Qwen3-8B`)."""
     api_version(request.headers)
     name = model_id.removeprefix("/")
