@@ -198,12 +198,7 @@ def test_known_blocks_and_those_of_the_future_pass(block: dict[str, Any]) -> Non
 
 
 def test_a_paused_answer_may_be_sent_back_to_go_on() -> None:
-    search: dict[str, Any] = {
-        "type": "server_tool_use",
-        "id": "s",
-        "name": "web_search",
-        "input": {},
-    }
+    search = TOOL_USE | {"type": "server_tool_use", "name": "web_search"}
     paused: dict[str, Any] = {"role": "assistant", "content": [text(), search]}
     passes(VALID | {"messages": [*VALID["messages"], paused]})
 

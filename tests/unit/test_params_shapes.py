@@ -29,7 +29,7 @@ from tests.unit.params_cases import (
 )
 
 from overnight.wire.params import Checked, Refusal, Rules, check_params
-from overnight.wire.params.shapes import is_object
+from overnight.wire.params.shapes import is_array, is_object
 
 SHAPES: list[tuple[Any, str]] = [
     ([], "Input should be a valid dictionary"),
@@ -287,13 +287,13 @@ RICH: dict[str, Any] = VALID | {
 }
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def places(value: dict[str, Any] | list[Any], path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Give the paths of all values inside a JSON value."""
-    members: dict[Any, Any] = value if is_object(value) else dict(enumerate(value))
+    members: dict[Any, Any] = value if isinstance(value, dict) else dict(enumerate(value))
     found: list[tuple[Any, ...]] = []
     for key, inner in members.items():
         found.append((*path, key))
-        if isinstance(inner, dict | list):
+        if is_object(inner) or is_array(inner):
             found += places(inner, (*path, key))
     return found
 
