@@ -11,7 +11,7 @@ from rich.text import Text
 from overnight.cli.output import Output
 from overnight.pricing.caching import CachingAdvice
 from overnight.pricing.cost import CostLine
-from overnight.pricing.money import shown, shown_beside, shown_small
+from overnight.pricing.money import shown_beside, shown_small
 from overnight.pricing.quantity import plain
 from overnight.pricing.quote import Option, Quote
 
@@ -45,10 +45,11 @@ def notes(quote: Quote) -> Iterator[str]:
         yield f"the batch price of {classes} is unknown on {quote.on} for {', '.join(names)}"
     for option in quote.options:
         if option.caching and option.caching.verdict == "too short":
+            without = option.caching.usd_without
             yield (
                 f"{option.cost.display_name} caches from {option.caching.min_cacheable_tokens:,} "
                 f"tokens on; {_tokens(quote.workload.shared_tokens)} are silently not cached, so "
-                f"expect {shown(option.caching.usd_without)}"
+                f"expect {shown_beside(without, without)}"
             )
     yield from _disagreements(quote)
 
@@ -60,10 +61,11 @@ def _disagreements(quote: Quote) -> Iterator[str]:
         for option, other in differing:
             if other.book != other_name or not (option.cost.source and other.source):
                 continue
+            total = option.cost.standard_usd
             lines.append(
-                f"  {option.cost.display_name}: batch {shown(option.cost.usd)} or "
-                f"{shown(other.usd)}, standard {shown(option.cost.standard_usd)} or "
-                f"{shown(other.standard_usd)}"
+                f"  {option.cost.display_name}: batch {shown_beside(option.cost.usd, total)} or "
+                f"{shown_beside(other.usd, total)}, standard {shown_beside(total, total)} or "
+                f"{shown_beside(other.standard_usd, total)}"
             )
             sources = [
                 f"  {name} is from {source.title}, {source.read}"
@@ -168,12 +170,10 @@ def _side_by_side(quote: Quote) -> Table:
 def _caching(advised: Sequence[tuple[Option, CachingAdvice]]) -> Table:
     """Show what caching does: cost without it, with it, and when it pays."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("prompt caching", overflow="fold")
-    for name in (
-        "without", "with", "one first", f"{advised[0][1].concurrency} at once", "pays from n",
-        "or hits",
-    ):  # fmt: skip
-        table.add_column(name, justify="right")
+    table.add_column("caching", no_wrap=True)
+    concurrency = advised[0][1].concurrency
+    for name in ("without", "with", "one first", f"{concurrency} at once", "from n", "or hits"):
+        table.add_column(name, justify="right", no_wrap=True)
     for option, advice in advised:
         total, least, hits = advice.usd_without, advice.break_even_requests, advice.min_hit_percent
         table.add_row(
