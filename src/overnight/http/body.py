@@ -7,26 +7,21 @@ import asyncio
 import codecs
 import zlib
 from collections.abc import AsyncIterator
-from typing import Any
-
-from litestar import Request
-from litestar.datastructures import State
 
 from overnight.errors import InvalidRequest, RequestTooLarge
+from overnight.http.service import HttpRequest
 
-# The body of one Messages request; a batch has its own limit.
-MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-
-_IDLE_TIMEOUT_S = 60.0
+# A client that sends nothing for so long is given up.
+IDLE_TIMEOUT_S = 60.0
 # A compressed chunk is inflated in pieces of this size, so that a bomb fills no memory.
 _PIECE_BYTES = 256 * 1024
 _GZIP_WINDOW_BITS = 31
 _CHARSETS = {"utf-8", "iso8859-1", "ascii"}
 
-HttpRequest = Request[Any, Any, State]
 
-
-async def decoded_body(request: HttpRequest, *, max_bytes: int) -> AsyncIterator[bytes]:
+async def decoded_body(
+    request: HttpRequest, *, max_bytes: int, idle_timeout_s: float = IDLE_TIMEOUT_S
+) -> AsyncIterator[bytes]:
     """Give the body in chunks as they arrive, without `content-encoding` and in UTF-8.
 
     Route handlers that use it set `request_max_body_size=None`: the limit here is the one.
@@ -39,7 +34,7 @@ async def decoded_body(request: HttpRequest, *, max_bytes: int) -> AsyncIterator
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise too_large(max_bytes)
-    chunks = _received(request)
+    chunks = _received(request, idle_timeout_s)
     if compressed:
         chunks = _inflated(chunks)
     size_bytes = 0
@@ -64,16 +59,16 @@ def too_large(max_bytes: int, *, after_decoding: bool = False) -> RequestTooLarg
     )
 
 
-async def _received(request: HttpRequest) -> AsyncIterator[bytes]:
+async def _received(request: HttpRequest, idle_timeout_s: float) -> AsyncIterator[bytes]:
     """Give what the connection brings, until the body ends."""
     size_bytes = 0
     while True:
         try:
-            async with asyncio.timeout(_IDLE_TIMEOUT_S):
+            async with asyncio.timeout(idle_timeout_s):
                 event = await request.receive()
         except TimeoutError:
             raise InvalidRequest(
-                f"The request body arrived too slowly: nothing for {_IDLE_TIMEOUT_S:.0f} s "
+                f"The request body arrived too slowly: nothing for {idle_timeout_s:g} s "
                 f"after {size_bytes} bytes",
                 error_code="request_body_timeout",
             ) from None

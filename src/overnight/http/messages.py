@@ -2,38 +2,32 @@
 
 from typing import Any
 
-import msgspec
 from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Stream
 
 from overnight.backends.protocol import Backend
-from overnight.errors import InvalidRequest, NotFound
-from overnight.http.body import MAX_MESSAGE_BYTES, HttpRequest, whole_body
+from overnight.catalogue import known_models
+from overnight.http.body import whole_body
+from overnight.http.service import AService, HttpRequest
 from overnight.model import Call, Failure
+from overnight.settings import Settings
 from overnight.wire.errors import failure_error
 from overnight.wire.headers import api_version, betas
+from overnight.wire.params import Checked, Refusal, Rules, check_params
 
 # Injected under the key `backend`; a protocol cannot be validated by the framework.
 AnyBackend = NamedDependency[SkipValidation[Backend]]
 
 
-class _Head(msgspec.Struct):
-    """The two parameters that decide how the answer travels."""
-
-    model: str
-    stream: bool = False
-
-
-_head_decoder = msgspec.json.Decoder(_Head)
-
-
 @post("/v1/messages", status_code=200, request_max_body_size=None)
-async def create_message(request: HttpRequest, backend: AnyBackend) -> Response[Any]:
+async def create_message(
+    request: HttpRequest, service: AService, backend: AnyBackend
+) -> Response[Any]:
     """Answer one Messages request, as one object or as server-sent events."""
-    call = await _call(request)
-    if _head(call, backend).stream:
+    call = await _call(request, service.settings)
+    if _checked(call, service.settings, backend, counts_tokens=False).stream:
         events = await backend.stream(call)
         if isinstance(events, Failure):
             raise failure_error(events)
@@ -49,31 +43,45 @@ async def create_message(request: HttpRequest, backend: AnyBackend) -> Response[
 
 
 @post("/v1/messages/count_tokens", status_code=200, request_max_body_size=None)
-async def count_tokens(request: HttpRequest, backend: AnyBackend) -> Response[Any]:
+async def count_tokens(
+    request: HttpRequest, service: AService, backend: AnyBackend
+) -> Response[Any]:
     """Count the input tokens of one Messages request."""
-    call = await _call(request)
-    _head(call, backend)
+    call = await _call(request, service.settings)
+    _checked(call, service.settings, backend, counts_tokens=True)
     count = await backend.count_tokens(call)
     if isinstance(count, Failure):
         raise failure_error(count)
     return Response({"input_tokens": count}, media_type="application/json")
 
 
-async def _call(request: HttpRequest) -> Call:
+async def _call(request: HttpRequest, settings: Settings) -> Call:
     version = api_version(request.headers)
     return Call(
-        params=await whole_body(request, max_bytes=MAX_MESSAGE_BYTES),
+        params=await whole_body(request, max_bytes=settings.max_message_bytes),
         api_version=version,
         betas=betas(request.headers),
         user_profile_id=request.headers.get("anthropic-user-profile-id"),
     )
 
 
-def _head(call: Call, backend: Backend) -> _Head:
-    try:
-        head = _head_decoder.decode(call.params)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(str(error)) from None
-    if backend.knows_all_models and backend.model(head.model) is None:
-        raise NotFound(f"model: {head.model}")
-    return head
+def _checked(call: Call, settings: Settings, backend: Backend, *, counts_tokens: bool) -> Checked:
+    """Check the params by the rules that hold for a batch's requests too.
+
+    Raises: InvalidRequest or NotFound (an unknown model).
+    """
+    rules = Rules(
+        api_version=call.api_version,
+        betas=call.betas,
+        user_profile_id=call.user_profile_id,
+        in_batch=False,
+        counts_tokens=counts_tokens,
+        find_model=known_models().find,
+        knows_all_models=backend.knows_all_models,
+        max_context_tokens=settings.max_context_tokens,
+        unknown_params=settings.unknown_params,
+    )
+    checked = check_params(call.params, rules)
+    if isinstance(checked, Refusal):
+        raise checked.error()
+    return checked

@@ -5,35 +5,24 @@ Source: protocol notes §3.4, §12 (SDK 2.12, read 2026-11).
 
 from collections.abc import Sequence
 
-import msgspec
 from litestar import Response, get
 from litestar.params import FromPath
 
 from overnight.errors import InvalidRequest, NotFound
-from overnight.http.body import HttpRequest
 from overnight.http.messages import AnyBackend
+from overnight.http.service import HttpRequest
 from overnight.model import Failure
 from overnight.wire.errors import failure_error
 from overnight.wire.headers import api_version
 from overnight.wire.models import Model, ModelPage
-
-DEFAULT_PAGE_SIZE = 20
-MAX_PAGE_SIZE = 1000
-
-
-class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which page of a list is asked for; at most one of the cursors is set."""
-
-    limit: int = DEFAULT_PAGE_SIZE
-    after_id: str | None = None
-    before_id: str | None = None
+from overnight.wire.paging import PageQuery, read_page_query
 
 
 @get("/v1/models")
 async def list_models(request: HttpRequest, backend: AnyBackend) -> Response[ModelPage]:
     """List the models, newest first; `lifecycle[]` keeps only those in one of the states."""
     api_version(request.headers)
-    query = page_query(request)
+    query = read_page_query(request.query_params)
     models = await backend.models()
     if isinstance(models, Failure):
         raise failure_error(models)
@@ -59,18 +48,6 @@ async def get_model(
     if model is None:
         raise NotFound(f"model: {name}")
     return Response(model, media_type="application/json")
-
-
-def page_query(request: HttpRequest) -> PageQuery:
-    """Read `limit`, `after_id` and `before_id`.
-
-    Raises: InvalidRequest for a limit that is no number from 1 to 1000, and for two cursors.
-    """
-    query = request.query_params
-    after_id, before_id = query.get("after_id") or None, query.get("before_id") or None
-    if after_id and before_id:
-        raise InvalidRequest("after_id, before_id: only one of them can be given")
-    return PageQuery(limit=_limit(query.get("limit")), after_id=after_id, before_id=before_id)
 
 
 def page(models: Sequence[Model], query: PageQuery) -> ModelPage:
@@ -101,19 +78,3 @@ def _position(models: Sequence[Model], cursor: str, model_id: str) -> int:
         if model.id == model_id:
             return position
     raise InvalidRequest(f"{cursor}: no model {model_id!r} in this list; take an id from `data`")
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_PAGE_SIZE
-    try:
-        limit = int(text)
-    except ValueError:
-        raise InvalidRequest(
-            "limit: Input should be a valid integer, unable to parse string as an integer"
-        ) from None
-    if limit < 1:
-        raise InvalidRequest("limit: Input should be greater than or equal to 1")
-    if limit > MAX_PAGE_SIZE:
-        raise InvalidRequest(f"limit: Input should be less than or equal to {MAX_PAGE_SIZE}")
-    return limit
