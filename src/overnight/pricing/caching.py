@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from overnight.pricing.book import PriceBook, Rates, Tier, TokenClass
+from overnight.pricing.book import PriceBook, Rates, Tier, TokenClass, spellings
 from overnight.pricing.cost import Cost, cost
 from overnight.pricing.money import ZERO, percent
 from overnight.pricing.workload import Ttl, Workload
@@ -72,7 +72,7 @@ def advise(
     # The mean prompt decides about long-prompt prices, as it does in `cost`.
     prices = book.prices(model, on=on, prompt_tokens=int(-(-workload.input_tokens // 1)))
     rates = prices.rates(tier) if prices else {}
-    minimum = _min_cacheable_tokens(without.model or model)
+    minimum = min_cacheable_tokens(without.model or model)
     leader = _with_writers(workload, 1)
     at_once = _with_writers(workload, min(workload.requests, concurrency))
     return CachingAdvice(
@@ -118,6 +118,15 @@ def min_hit_percent(rates: Rates, ttl: Ttl) -> Decimal | None:
     return max(ZERO, percent(write - plain, write - read) or ZERO)
 
 
+def min_cacheable_tokens(model: str) -> int | None:
+    """Give the shortest prefix that a model caches; None when that is not known."""
+    # The catalogue is read only when caching is asked about.
+    from overnight.catalogue import known_models
+
+    found = (known_models().find(name) for name in spellings(model))
+    return next((known.min_cacheable_tokens for known in found if known), None)
+
+
 def _three(rates: Rates, ttl: Ttl) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
     write = TokenClass.CACHE_WRITE_5M if ttl == "5m" else TokenClass.CACHE_WRITE_1H
     found = (rates.get(c) for c in (TokenClass.INPUT, write, TokenClass.CACHE_READ))
@@ -153,12 +162,3 @@ def _options(named: tuple[tuple[str, Decimal | None], ...]) -> tuple[Option, ...
         key=lambda option: option.usd or ZERO,
     )
     return (*known, *(Option(name=name, usd=None) for name, usd in named if usd is None))
-
-
-def _min_cacheable_tokens(model: str) -> int | None:
-    # The catalogue is read only when caching is asked about.
-    from overnight.catalogue import known_models
-    from overnight.pricing.book import spellings
-
-    found = (known_models().find(name) for name in spellings(model))
-    return next((known.min_cacheable_tokens for known in found if known), None)

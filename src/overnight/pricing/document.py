@@ -11,6 +11,7 @@ from overnight.pricing.book import ListedBook, PriceBook, Source
 from overnight.pricing.caching import CachingAdvice
 from overnight.pricing.compare import Disagreement
 from overnight.pricing.cost import Cost, CostLine
+from overnight.pricing.estimate import Estimate, ModelEstimate
 from overnight.pricing.money import exact
 from overnight.pricing.quote import Option, Quote
 
@@ -103,6 +104,23 @@ def of_book(book: PriceBook) -> Document:
     return document
 
 
+def of_estimate(estimate: Estimate) -> Document:
+    return {
+        "file": estimate.name,
+        "requests": estimate.requests,
+        "size_bytes": estimate.size_bytes,
+        "batches": estimate.batches,
+        "marked_requests": estimate.marked_requests,
+        "tier": estimate.tier,
+        "on": estimate.on.isoformat(),
+        "book": estimate.book_name,
+        "low_usd": money(estimate.low_usd),
+        "high_usd": money(estimate.high_usd),
+        "models": [_model_estimate(model) for model in estimate.models],
+        "assumptions": list(estimate.assumptions),
+    }
+
+
 def of_source(source: Source) -> Document:
     return {"title": source.title, "url": source.url, "read": source.read.isoformat()}
 
@@ -187,4 +205,32 @@ def _prices(book: PriceBook, model: str, since: date) -> Document:
         "long_prompt_tokens": prices.long_prompt_tokens,
         "standard": {str(c): exact(rate.usd) for c, rate in prices.standard.items()},
         "batch": {str(c): exact(rate.usd) for c, rate in prices.batch.items()},
+    }
+
+
+def _model_estimate(model: ModelEstimate) -> Document:
+    effect = model.caching
+    return {
+        "model": model.model,
+        "requests": model.requests,
+        "input_tokens": model.input_tokens,
+        "input_tokens_low": model.input_tokens_low,
+        "input_tokens_high": model.input_tokens_high,
+        "output_tokens_low": model.output_tokens_low,
+        "output_tokens_high": model.output_tokens_high,
+        "low": of_cost(model.low),
+        "high": of_cost(model.high),
+        "expected": of_cost(model.expected) if model.expected else None,
+        "caching": None
+        if effect is None
+        else {
+            "beginnings": effect.sharing.beginnings,
+            "requests": effect.sharing.requests,
+            "longest_tokens": effect.sharing.longest_tokens,
+            "write_tokens": effect.sharing.write_tokens,
+            "read_tokens": effect.sharing.read_tokens,
+            "usd_without": money(effect.without.usd),
+            "usd_with": money(effect.with_caching.usd),
+            "saving_usd": money(effect.saving_usd),
+        },
     }

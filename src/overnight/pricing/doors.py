@@ -1,8 +1,10 @@
 """The calculator for Python: `overnight.cost`, `overnight.estimate`. No network, no service."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from os import PathLike, fspath
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +14,9 @@ from overnight.pricing import cost as core
 from overnight.pricing import shelf
 from overnight.pricing.book import PriceBook, Tier
 from overnight.pricing.cost import Cost
+
+if TYPE_CHECKING:
+    from overnight.pricing.estimate import Estimate
 
 Book = str | PathLike[str] | PriceBook
 
@@ -41,6 +46,41 @@ def cost(
         book=opened(book),
         on=on or today(),
         requests=requests,
+    )
+
+
+def estimate(
+    path: str | PathLike[str],
+    model: str | Sequence[str] | None = None,
+    tier: Tier = "batch",
+    *,
+    on: date | None = None,
+    book: Book = shelf.DEFAULT,
+    prompt: str | None = None,
+    max_tokens: int | None = None,
+    output_tokens: Decimal | int | None = None,
+) -> "Estimate":
+    """Count the requests of a file offline and give their cost as a range.
+
+    JSONL as for a batch, one JSON body, or a CSV with a `prompt` template (`Sum up: {text}`).
+    Without `model` each request's own model counts; several price the file on each of them.
+    `output_tokens` is the mean output you expect.
+
+    Raises: InvalidRequest, ConfigInvalid.
+    """
+    # Reading files costs more to import than pricing does.
+    from overnight.pricing import estimate as core_estimate
+
+    models = (model,) if isinstance(model, str) else tuple(model or ())
+    return core_estimate.estimate(
+        fspath(path),
+        book=opened(book),
+        on=on or today(),
+        tier=tier,
+        models=models,
+        prompt=prompt,
+        max_tokens=max_tokens,
+        output_tokens=None if output_tokens is None else Decimal(output_tokens),
     )
 
 

@@ -69,6 +69,16 @@ def compact(count: int | Decimal) -> str:
     return plain(Decimal(count))
 
 
+def about(count: int) -> str:
+    """Write a count to three digits: 22,320,123 is `22.3M`; small ones stay whole."""
+    for letter, power in (("T", 12), ("B", 9), ("M", 6), ("k", 3)):
+        scaled = Decimal(count).scaleb(-power)
+        if scaled >= 10 or (scaled >= 1 and power > 3):
+            places = 2 if scaled < 10 else 1 if scaled < 100 else 0
+            return plain(round(scaled, places)) + letter
+    return f"{count:,}"
+
+
 def plain(value: Decimal) -> str:
     """Write a decimal without exponent and without trailing zeros: `0.8`, `1200`."""
     text = f"{value:f}"

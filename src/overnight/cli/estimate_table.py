@@ -1,0 +1,109 @@
+"""An estimate as tables for people."""
+
+from decimal import Decimal
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from overnight.cli.output import Output
+from overnight.cli.price_table import console_of
+from overnight.pricing.cost import Cost
+from overnight.pricing.estimate import Estimate, ModelEstimate
+from overnight.pricing.money import shown_beside
+from overnight.pricing.quantity import about
+
+
+def show(estimate: Estimate, out: Output) -> None:
+    """Print counts and ranges; the assumptions go to stderr."""
+    console = console_of(out)
+    console.print(_heading(estimate), soft_wrap=True)
+    console.print(_table(estimate))
+    if standard := _standard(estimate):
+        console.print(standard, soft_wrap=True)
+    for model in estimate.models:
+        if model.caching:
+            console.print(_caching(model, marked=bool(estimate.marked_requests)), soft_wrap=True)
+    out.note("assumed:\n" + "\n".join(f"  {line}" for line in estimate.assumptions))
+    if not any(model.expected for model in estimate.models):
+        out.note("\nhint: --out N gives an expected cost beside the range")
+
+
+def _heading(estimate: Estimate) -> Text:
+    requests = f"{estimate.requests:,} request{'s' if estimate.requests != 1 else ''}"
+    batches = f"{estimate.batches:,} batch{'es' if estimate.batches != 1 else ''}"
+    text = Text(f"{estimate.name}: {requests} in {batches}", style="bold")
+    megabytes = estimate.size_bytes / 1_000_000
+    size = f"{megabytes:,.1f} MB" if megabytes >= 1 else f"{estimate.size_bytes:,} bytes"
+    text.append(f", {size}")
+    line = f"\n{estimate.tier} prices of {estimate.on}, book {estimate.book_name}"
+    return text.append(line, style="not bold dim")
+
+
+def _table(estimate: Estimate) -> Table:
+    expects = any(model.expected for model in estimate.models)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for name in ("requests", "tokens in", "out up to"):
+        table.add_column(name, justify="right", style="dim", no_wrap=True)
+    table.add_column("from", justify="right", style="green", no_wrap=True)
+    if expects:
+        table.add_column("expected", justify="right", style="bold", no_wrap=True)
+    table.add_column("to", justify="right", no_wrap=True)
+    for model in estimate.models:
+        whole = model.high.usd
+        expected = [_amount(model.expected, whole)] if expects else []
+        table.add_row(
+            model.low.display_name,
+            about(model.requests),
+            about(model.input_tokens),
+            about(model.output_tokens_high),
+            _amount(model.low, whole),
+            *expected,
+            _amount(model.high, whole),
+        )
+    return table
+
+
+def _standard(estimate: Estimate) -> Text:
+    """Say what the dear end would cost by the other tier."""
+    text = Text()
+    highs = [model.high for model in estimate.models]
+    if len(highs) == 1 and highs[0].saving_usd:
+        whole = highs[0].standard_usd
+        text.append(
+            f"Batch saves up to {shown_beside(highs[0].saving_usd, whole)} "
+            f"of {shown_beside(whole, whole)} standard.",
+            style="bold green",
+        )
+    return text
+
+
+def _amount(cost: Cost | None, whole: Decimal | None) -> str:
+    if cost is None:
+        return "–"
+    amount = shown_beside(cost.usd, whole)
+    return amount if cost.complete or cost.usd is None else f"at least {amount}"
+
+
+def _caching(model: ModelEstimate, *, marked: bool) -> Text:
+    assert model.caching
+    sharing, saving = model.caching.sharing, model.caching.saving_usd
+    text = Text("caching", style="bold")
+    text.append(f", {model.low.display_name}: ", style="not bold")
+    many = sharing.beginnings != 1
+    text.append(
+        f"{sharing.requests:,} requests share {sharing.beginnings:,} "
+        f"beginning{'s' if many else ''} of up to {sharing.longest_tokens:,} tokens; ",
+        style="not bold",
+    )
+    if saving is None:
+        return text.append("its price is unknown.", style="not bold")
+    whole = model.caching.without.usd
+    if saving <= 0:
+        return text.append("caching them would not pay.", style="not bold")
+    text.append(
+        f"caching them saves {shown_beside(saving, whole)} of {shown_beside(whole, whole)}",
+        style="not bold green",
+    )
+    return text.append("." if marked else ": mark their end with cache_control.", style="not bold")
