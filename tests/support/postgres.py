@@ -10,7 +10,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -58,7 +58,7 @@ class Cluster:
         engine.dispose()
 
     @contextmanager
-    def database(self, *, migrated: bool = True) -> Iterator[str]:
+    def database(self, *, migrated: bool = True) -> Generator[str]:
         """Give the URL of a database of one's own; it is gone afterwards, whoever uses it."""
         name = f"test_{next(self._numbers)}"
         template = _TEMPLATE if migrated else "template1"
@@ -74,7 +74,7 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
+def running_cluster() -> Generator[Cluster]:
     """Run a cluster in a new directory, and remove it afterwards."""
     user = _user()
     # Not pytest's own folder: that one is closed to other users.

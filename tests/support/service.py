@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ def settings_for(data: Path, **changes: Any) -> Settings:
 @contextlib.asynccontextmanager
 async def serving(
     settings: Settings, *, clock: Clock | None = None, backend: Backend | None = None
-) -> AsyncIterator[Service]:
+) -> AsyncGenerator[Service]:
     """Run the service as `overnight serve` composes it, and drain it afterwards."""
     clock = clock or SystemClock()
     backend = backend or Simulator(clock=clock)
@@ -66,12 +66,12 @@ async def serving(
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 
 @contextlib.asynccontextmanager
-async def _listening(running: app.Running) -> AsyncIterator[str]:
+async def _listening(running: app.Running) -> AsyncGenerator[str]:
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         config = uvicorn.Config(
             running.http,
