@@ -62,6 +62,7 @@ class Journal:
         self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._arrived = asyncio.Event()
         self._committing = asyncio.Lock()
+        self._stopping = False
 
     def add(
         self,
@@ -94,11 +95,15 @@ class Journal:
         self._recorded(held)
 
     async def run(self) -> None:
-        """Commit groups until canceled; `flush` then commits the rest."""
-        while True:
+        """Commit groups until `stop`."""
+        while not self._stopping:
             await self._arrived.wait()
-            # A commit under way is not torn apart by the end of this task.
-            await asyncio.shield(asyncio.ensure_future(self._commit()))
+            await self._commit()
+
+    def stop(self) -> None:
+        """Let `run` return after the group it commits now."""
+        self._stopping = True
+        self._arrived.set()
 
     async def flush(self) -> None:
         """Return once all that was added so far is durable."""

@@ -108,6 +108,7 @@ class Worker:
             _, late = await asyncio.wait(self._senders, timeout=timeout_s)
             for task in late:
                 task.cancel()
+        self._journal.stop()
         await self._journal.flush()
         if self._seals:
             await asyncio.wait(self._seals, timeout=timeout_s)

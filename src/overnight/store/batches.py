@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -23,6 +24,13 @@ from overnight.model import Batch, BatchId, BatchStatus, Counts, Usage, Workspac
 from overnight.store.schema import batches, from_optional_us, from_us, shards, to_us
 
 UsageByModel = dict[str, Usage]
+
+# Built once: clients poll with it.
+_FIND = select(batches).where(
+    batches.c.id == bindparam("of_id"),
+    batches.c.workspace_id == bindparam("of_workspace"),
+    batches.c.deleted_at.is_(None),
+)
 
 _usage_decoder = msgspec.json.Decoder(UsageByModel)
 
@@ -86,7 +94,7 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
 
 def find(connection: Connection, batch_id: str, workspace_id: WorkspaceId) -> Batch | None:
     """Find a batch of a workspace; deleted ones and those of others do not exist."""
-    row = connection.execute(select(batches).where(_mine(batch_id, workspace_id))).one_or_none()
+    row = connection.execute(_FIND, {"of_id": batch_id, "of_workspace": workspace_id}).one_or_none()
     return None if row is None else _batch(row)
 
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
     and_,
+    bindparam,
     delete,
     insert,
     or_,
@@ -70,6 +70,29 @@ class SealedPart(NamedTuple):
 
     key: str
     size_bytes: int
+
+
+_recorded_total = shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
+
+# The two statements of the hot path are built once: building costs more than running them.
+_RECORD = (
+    update(shards)
+    .where(
+        shards.c.batch_id == bindparam("of_batch"),
+        shards.c.number == bindparam("of_shard"),
+        shards.c.fence == bindparam("of_fence"),
+        _recorded_total == bindparam("of_recorded"),
+    )
+    .values(
+        succeeded=bindparam("succeeded"),
+        errored=bindparam("errored"),
+        canceled=bindparam("canceled"),
+        expired=bindparam("expired"),
+        usage=bindparam("usage"),
+        lease_expires_at=bindparam("lease_expires_at"),
+    )
+)
+_JOURNAL = insert(journal)
 
 
 def pack_positions(positions: Sequence[int]) -> bytes:
@@ -189,37 +212,37 @@ def record(
     commit whose answer was lost: the totals tell that the recording is there already.
     """
     lost = set()
+    rows = []
     for recording in recordings:
-        after, before = recording.after, recording.before
+        key, before, after = recording.key, recording.before, recording.after
         changed = connection.execute(
-            update(shards)
-            .where(
-                shards.c.batch_id == recording.key.batch_id,
-                shards.c.number == recording.key.number,
-                shards.c.fence == recording.fence,
-                _total_is(before),
-            )
-            .values(
-                succeeded=after.succeeded,
-                errored=after.errored,
-                canceled=after.canceled,
-                expired=after.expired,
-                usage=encode_usage(after.usage),
-                lease_expires_at=to_us(until),
-            )
+            _RECORD,
+            {
+                "of_batch": key.batch_id,
+                "of_shard": key.number,
+                "of_fence": recording.fence,
+                "of_recorded": before.recorded,
+                "succeeded": after.succeeded,
+                "errored": after.errored,
+                "canceled": after.canceled,
+                "expired": after.expired,
+                "usage": encode_usage(after.usage),
+                "lease_expires_at": to_us(until),
+            },
         )
-        if changed.rowcount == 0:
-            if not _is_recorded(connection, recording):
-                lost.add(recording.key)
-            continue
-        connection.execute(
-            insert(journal).values(
-                batch_id=recording.key.batch_id,
-                shard=recording.key.number,
-                positions=recording.positions,
-                lines=recording.lines,
+        if changed.rowcount == 1:
+            rows.append(
+                {
+                    "batch_id": key.batch_id,
+                    "shard": key.number,
+                    "positions": recording.positions,
+                    "lines": recording.lines,
+                }
             )
-        )
+        elif not _is_recorded(connection, recording):
+            lost.add(key)
+    if rows:
+        connection.execute(_JOURNAL, rows)
     return lost
 
 
@@ -271,22 +294,13 @@ def results(connection: Connection, batch_id: BatchId) -> list[SealedPart]:
     return [SealedPart(row.results_key, row.results_bytes) for row in rows]
 
 
-def _total_is(totals: Totals) -> ColumnElement[bool]:
-    return and_(
-        shards.c.succeeded == totals.succeeded,
-        shards.c.errored == totals.errored,
-        shards.c.canceled == totals.canceled,
-        shards.c.expired == totals.expired,
-    )
-
-
 def _is_recorded(connection: Connection, recording: Recording) -> bool:
     found = connection.execute(
         select(shards.c.fence).where(
             shards.c.batch_id == recording.key.batch_id,
             shards.c.number == recording.key.number,
             shards.c.fence == recording.fence,
-            _total_is(recording.after),
+            _recorded_total == recording.after.recorded,
         )
     ).first()
     return found is not None
