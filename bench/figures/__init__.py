@@ -1,0 +1,21 @@
+"""The benchmarks by id, in the order of the table."""
+
+from collections.abc import Callable, Iterator
+
+from bench.figure import Figure
+from bench.figures import accept, commands, dispatch, poll, recover, results, small
+from bench.run import Run
+
+Benchmark = Callable[[Run], Iterator[Figure]]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "accept-10k": accept.accept_10k,
+    "accept-100k": accept.accept_100k,
+    "dispatch": dispatch.dispatch,
+    "latency-bound": dispatch.latency_bound,
+    "poll": poll.poll,
+    "results": results.results,
+    "small": small.small,
+    "recover": recover.recover,
+    "cli": commands.commands,
+}
