@@ -11,10 +11,12 @@ It is an estimate: models have tokenizers of their own, and those since Claude O
 Source: https://platform.claude.com/docs/en/models/haiku-5-5/overview, read 2026-11-22.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+
+from overnight.shape import is_array, is_object
 
 # What stands around each message, and around the system prompt.
 MESSAGE_TOKENS = 4
@@ -53,7 +55,7 @@ def block_tokens(block: Any) -> int:
     """
     if isinstance(block, str):
         return text_tokens(block)
-    if not isinstance(block, Mapping):
+    if not is_object(block):
         return json_tokens(block)
     kind = block.get("type")
     count = _BLOCKS.get(kind, _other) if isinstance(kind, str) else _other
@@ -64,7 +66,7 @@ def content_tokens(content: Any) -> int:
     """Count what stands in `content` or `system`: a text or a list of blocks."""
     if isinstance(content, str):
         return text_tokens(content)
-    if isinstance(content, Sequence):
+    if is_array(content):
         return sum(map(block_tokens, content))
     return 0 if content is None else json_tokens(content)
 
@@ -77,7 +79,7 @@ def tool_tokens(tool: Any) -> int:
 def format_tokens(params: Mapping[str, Any]) -> int:
     """Count the JSON schema that `output_config.format` puts before the conversation."""
     config = params.get("output_config")
-    schema_format = config.get("format") if isinstance(config, Mapping) else None
+    schema_format = config.get("format") if is_object(config) else None
     return 0 if schema_format is None else json_tokens(schema_format)
 
 
@@ -92,12 +94,12 @@ def prompt_tokens(params: Mapping[str, Any]) -> int:
     if system:
         tokens += MESSAGE_TOKENS + content_tokens(system)
     tools = params.get("tools")
-    if tools and isinstance(tools, list):
+    if tools and is_array(tools):
         tokens += TOOL_USE_TOKENS + sum(map(tool_tokens, tools))
     messages = params.get("messages")
-    if isinstance(messages, list):
+    if is_array(messages):
         for message in messages:
-            content = message.get("content") if isinstance(message, Mapping) else message
+            content = message.get("content") if is_object(message) else message
             tokens += MESSAGE_TOKENS + content_tokens(content)
     return tokens
 
@@ -113,7 +115,7 @@ def _image(block: Mapping[str, Any]) -> int:
 
 def _document(block: Mapping[str, Any]) -> int:
     source = block.get("source")
-    if not isinstance(source, Mapping):
+    if not is_object(source):
         return PAGE_TOKENS
     match source.get("type"):
         case "text":
@@ -145,12 +147,12 @@ def _thinking(block: Mapping[str, Any]) -> int:
 
 
 def _other(block: Any) -> int:
-    if isinstance(block, Mapping) and "cache_control" in block:
+    if is_object(block) and "cache_control" in block:
         block = {key: value for key, value in block.items() if key != "cache_control"}
     return json_tokens(block)
 
 
-_BLOCKS = {
+_BLOCKS: dict[str, Callable[[Mapping[str, Any]], int]] = {
     "text": _text,
     "image": _image,
     "document": _document,

@@ -5,9 +5,10 @@ add it to `IMPLEMENTATIONS` with an async context manager that takes the script 
 backend, started.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from overnight.backends.messages import MessagesBackend
 from overnight.backends.protocol import Backend
 from overnight.backends.simulator import Simulator, SimulatorScript
 from overnight.backends.simulator.server import SimulatorServer
@@ -18,7 +19,7 @@ Open = Callable[[SimulatorScript], AbstractAsyncContextManager[Backend]]
 
 
 @asynccontextmanager
-async def upstream(script: SimulatorScript) -> AsyncIterator[str]:
+async def upstream(script: SimulatorScript) -> AsyncGenerator[str, None]:
     """Serve the simulator on a free port; gives the base URL. Callers must bring `API_KEY`."""
     server = SimulatorServer(Simulator(script), api_key=API_KEY)
     try:
@@ -28,7 +29,7 @@ async def upstream(script: SimulatorScript) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def simulator(script: SimulatorScript) -> AsyncIterator[Backend]:
+async def simulator(script: SimulatorScript) -> AsyncGenerator[Backend, None]:
     backend = Simulator(script)
     await backend.start()
     try:
@@ -37,4 +38,15 @@ async def simulator(script: SimulatorScript) -> AsyncIterator[Backend]:
         await backend.close()
 
 
-IMPLEMENTATIONS: dict[str, Open] = {"simulator": simulator}
+@asynccontextmanager
+async def messages(script: SimulatorScript) -> AsyncGenerator[Backend, None]:
+    async with upstream(script) as url:
+        backend = MessagesBackend(url=url, api_key=API_KEY)
+        await backend.start()
+        try:
+            yield backend
+        finally:
+            await backend.close()
+
+
+IMPLEMENTATIONS: dict[str, Open] = {"simulator": simulator, "messages": messages}

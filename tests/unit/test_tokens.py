@@ -124,5 +124,5 @@ def test_a_block_whose_kind_is_no_text_counts_as_json() -> None:
 @given(json_values)
 def test_a_schema_for_the_answer_counts_as_part_of_the_prompt(schema: Any) -> None:
     answer_format = {"type": "json_schema", "schema": schema}
-    params = {"messages": [], "output_config": {"format": answer_format}}
+    params: dict[str, Any] = {"messages": [], "output_config": {"format": answer_format}}
     assert prompt_tokens(params) == text_tokens(msgspec.json.encode(answer_format).decode())

@@ -10,6 +10,7 @@ from overnight.backends.simulator.instance import instance
 from overnight.backends.simulator.script import Answer as AnswerScript
 from overnight.backends.simulator.script import Refusal
 from overnight.errors import InvalidRequest
+from overnight.shape import is_object
 from overnight.tokens import block_tokens, text_tokens
 
 # How much of the last user text is repeated, so that a reader sees that answers differ.
@@ -135,12 +136,12 @@ def _cut(text: str, max_tokens: int) -> str:
 def _forced_tool(params: Mapping[str, Any], digest: bytes) -> Mapping[str, Any] | None:
     """Give the tool that the answer must call; None when it need not call one."""
     choice = params.get("tool_choice")
-    kind = choice.get("type") if isinstance(choice, Mapping) else None
+    kind = choice.get("type") if is_object(choice) else None
     if kind not in ("tool", "any"):
         return None
-    tools = [tool for tool in params.get("tools") or () if isinstance(tool, Mapping)]
+    tools = [tool for tool in params.get("tools") or () if is_object(tool)]
     if kind == "tool":
-        name = choice.get("name") if isinstance(choice, Mapping) else None
+        name = choice.get("name") if is_object(choice) else None
         for tool in tools:
             if tool.get("name") == name:
                 return tool
@@ -166,7 +167,7 @@ def _tool_call(tool: Mapping[str, Any], digest: bytes, max_tokens: int) -> Answe
 
 def _answer_schema(params: Mapping[str, Any]) -> Any:
     config = params.get("output_config")
-    wanted = config.get("format") if isinstance(config, Mapping) else None
-    if not isinstance(wanted, Mapping) or wanted.get("type") != "json_schema":
+    wanted = config.get("format") if is_object(config) else None
+    if not is_object(wanted) or wanted.get("type") != "json_schema":
         return None
     return wanted.get("schema", {})

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from overnight.errors import InvalidRequest
+from overnight.shape import is_array, is_object
 from overnight.tokens import (
     MESSAGE_TOKENS,
     TOOL_USE_TOKENS,
@@ -187,18 +188,18 @@ def _as_blocks(content: Any) -> list[Any]:
     """Write a text in the long form: the short one is the same prompt."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    return content if isinstance(content, list) else []
+    return content if is_array(content) else []
 
 
 def _identity(block: Any) -> bytes:
-    if isinstance(block, Mapping) and "cache_control" in block:
+    if is_object(block) and "cache_control" in block:
         block = {key: value for key, value in block.items() if key != "cache_control"}
     return _encode(block)
 
 
 def _ttl(block: Any) -> str:
-    control = block.get("cache_control") if isinstance(block, Mapping) else None
-    if not isinstance(control, Mapping):
+    control = block.get("cache_control") if is_object(block) else None
+    if not is_object(control):
         return ""
     ttl = str(control.get("ttl") or "5m")
     if ttl not in TTL:

@@ -51,8 +51,9 @@ def _event(name: str, *, share: float = 0.0, **fields: Any) -> Event:
 
 
 def _empty(block: Mapping[str, Any]) -> dict[str, Any]:
-    key, empty = ("text", "") if block["type"] == "text" else ("input", {})
-    return {**block, key: empty}
+    if block["type"] == "text":
+        return {**block, "text": ""}
+    return {**block, "input": {}}
 
 
 def _pieces(block: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from overnight.errors import InvalidRequest
+from overnight.shape import is_array, is_object
 
 # Deeper than this, what is optional is left out and the plainest alternative is taken.
 SOFT_DEPTH = 5
 MAX_DEPTH = 40
+# A schema that needs more values than this is refused: alternatives may nest without end.
+MAX_VALUES = 20_000
+# Beyond this no step between bounds is looked for.
+LARGE_NUMBER = 1e15
 
 # fmt: off
 _WORDS = (
@@ -18,6 +26,7 @@ _WORDS = (
 )
 # fmt: on
 
+_TOO_COMPLEX = "Schema is too complex for compilation."
 _FORMATS: Mapping[str, Callable[[Random], str]] = {
     "date": lambda random: f"2026-{random.randint(1, 12):02}-{random.randint(1, 28):02}",
     "time": lambda random: f"{random.randint(0, 23):02}:{random.randint(0, 59):02}:00Z",
@@ -39,12 +48,49 @@ def instance(schema: Any, random: Random) -> Any:
 
     Knows type, enum, const, properties, required, items, prefixItems, anyOf, oneOf, allOf, $ref,
     $defs, format and the bounds of numbers, texts and lists. `pattern` and `not` are not solved.
-    Raises InvalidRequest when the schema cannot be filled within 40 levels.
+    Raises InvalidRequest when it is not a schema, or cannot be filled within 40 levels.
     """
+    try:
+        msgspec.convert(schema, _Schema | bool)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"output schema: {error}") from error
     try:
         return _Maker(schema, random).make(schema, 0)
     except _TooDeep:
-        raise InvalidRequest("Schema is too complex for compilation.") from None
+        raise InvalidRequest(_TOO_COMPLEX) from None
+
+
+_Least = Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class _Schema(msgspec.Struct, frozen=True, rename="camel"):
+    """The keywords that are used, to check their shape; a schema is then read as it is."""
+
+    type: str | list[str] | None = None
+    enum: list[Any] | None = None
+    properties: dict[str, "_Schema | bool"] | None = None
+    required: list[str] | None = None
+    additional_properties: "_Schema | bool | None" = None
+    items: "_Schema | bool | None" = None
+    prefix_items: list["_Schema | bool"] | None = None
+    any_of: list["_Schema | bool"] | None = None
+    one_of: list["_Schema | bool"] | None = None
+    all_of: list["_Schema | bool"] | None = None
+    defs: dict[str, "_Schema | bool"] | None = msgspec.field(default=None, name="$defs")
+    definitions: dict[str, "_Schema | bool"] | None = None
+    ref: str | None = msgspec.field(default=None, name="$ref")
+    format: str | None = None
+    min_length: _Least = 0
+    max_length: int | None = None
+    min_items: _Least = 0
+    max_items: _Least | None = None
+    min_properties: _Least = 0
+    unique_items: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    exclusive_minimum: float | None = None
+    exclusive_maximum: float | None = None
+    multiple_of: Annotated[float, Meta(gt=0)] | None = None
 
 
 class _TooDeep(Exception):
@@ -55,11 +101,15 @@ class _Maker:
     def __init__(self, root: Any, random: Random) -> None:
         self._root = root
         self._random = random
+        self._values = 0
 
     def make(self, schema: Any, depth: int) -> Any:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise InvalidRequest(_TOO_COMPLEX)
         if depth > MAX_DEPTH or schema is False:
             raise _TooDeep
-        if not isinstance(schema, Mapping):
+        if not is_object(schema):
             return self._random.choice(_WORDS)
         schema = self._resolved(schema)
         if "const" in schema:
@@ -90,8 +140,8 @@ class _Maker:
         target = self._root
         for step in reference.removeprefix("#").split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")
-            target = target.get(key) if isinstance(target, Mapping) else None
-        if not isinstance(target, Mapping):
+            target = target.get(key) if is_object(target) else None
+        if not is_object(target):
             raise InvalidRequest(f"output schema: {reference} points to nothing in it")
         return target
 
@@ -126,7 +176,7 @@ class _Maker:
 
     def _type(self, schema: Mapping[str, Any], depth: int) -> str:
         kind = schema.get("type")
-        if isinstance(kind, list) and kind:
+        if is_array(kind) and kind:
             plain = [one for one in kind if one not in ("object", "array")]
             return str(self._random.choice(plain if plain and depth >= SOFT_DEPTH else kind))
         if kind is not None:
@@ -149,28 +199,35 @@ class _Maker:
         names = (f"{word}_{number}" for number in range(100) for word in _WORDS)
         while missing or len(made) < schema.get("minProperties", 0):
             key = missing.pop(0) if missing else next(names)
-            made[key] = self.make(extra if isinstance(extra, Mapping) else True, depth + 1)
+            made[key] = self.make(extra if is_object(extra) else True, depth + 1)
         return made
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
         prefix = list(schema.get("prefixItems", ()))
         least = max(schema.get("minItems", 0), len(prefix))
-        most = schema.get("maxItems", max(least, 3))
-        length = (
-            least if depth >= SOFT_DEPTH else self._random.randint(max(least, min(1, most)), most)
-        )
+        most = max(least, schema.get("maxItems", 3))
+        length = least
+        if depth < SOFT_DEPTH:
+            length = self._random.randint(max(least, min(1, most)), most)
         parts = (prefix + [schema.get("items", True)] * length)[:length]
         made: list[Any] = []
         for part in parts:
-            item = self.make(part, depth + 1)
-            for _ in range(100 if schema.get("uniqueItems") else 0):
-                if item not in made:
-                    break
-                item = self.make(part, depth + 1)
-            if schema.get("uniqueItems") and item in made and len(made) >= least:
+            try:
+                item = self._item(part, depth, made if schema.get("uniqueItems") else None)
+            except _TooDeep:
+                if len(made) < least:
+                    raise
                 break
             made.append(item)
         return made
+
+    def _item(self, schema: Any, depth: int, others: list[Any] | None) -> Any:
+        """Make an item, unlike all `others` where they are given."""
+        for _ in range(100):
+            item = self.make(schema, depth + 1)
+            if others is None or item not in others:
+                return item
+        raise _TooDeep
 
     def _number(self, schema: Mapping[str, Any], *, whole: bool) -> float:
         step = schema.get("multipleOf") or (1 if whole else 0.01)
@@ -180,6 +237,8 @@ class _Maker:
             low = 0 if high is None or high >= 0 else high - 100 * step
         if high is None:
             high = low + 100 * step
+        if max(abs(low), abs(high)) > LARGE_NUMBER:
+            return float(low if low > 0 else min(high, 0))
         first = -(-low // step) + ("exclusiveMinimum" in schema and low % step == 0)
         last = high // step - ("exclusiveMaximum" in schema and high % step == 0)
         if last < first:  # no step lies between the bounds: only a finer one does
@@ -200,7 +259,7 @@ class _Maker:
 
 def _merged(one: Mapping[str, Any], other: Any) -> dict[str, Any]:
     """Ask for what both schemas ask for, as far as their keys are apart or are objects."""
-    if not isinstance(other, Mapping):
+    if not is_object(other):
         return dict(one)
     merged = dict(one) | dict(other)
     if "properties" in one and "properties" in other:
@@ -212,7 +271,7 @@ def _merged(one: Mapping[str, Any], other: Any) -> dict[str, Any]:
 
 def _weight(schema: Any) -> int:
     """Order alternatives from plain values to those that go deeper."""
-    if not isinstance(schema, Mapping):
+    if not is_object(schema):
         return 0
     if "$ref" in schema:
         return 3

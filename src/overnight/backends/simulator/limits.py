@@ -66,7 +66,7 @@ class Group:
 
     def headers(self, now: datetime) -> dict[str, str]:
         """Give `anthropic-ratelimit-*`: limit, remaining, and when each bucket is full again."""
-        headers = {}
+        headers: dict[str, str] = {}
         for name, bucket in self._buckets.items():
             level = bucket.level(now)
             full_at = now + timedelta(seconds=(bucket.per_minute - level) * 60 / bucket.per_minute)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from overnight.errors import ConfigInvalid
+from overnight.shape import is_array
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -174,7 +175,7 @@ def _explain(message: str, table: Mapping[str, Any]) -> str:
         return f"simulator: {text}"
     value: Any = table
     for step in steps:
-        value = value[int(step)] if isinstance(value, (list, tuple)) else dict(value).get(step)
+        value = value[int(step)] if is_array(value) else value.get(step)
     place = ".".join(["simulator", *steps])
     shown = "" if isinstance(value, (dict, list)) else f"{value!r}: "
     return f"{place}: {shown}{text[0].lower()}{text[1:]}"

@@ -4,17 +4,19 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, assert_never
 
 import msgspec
 from msgspec import Meta
 
-from overnight.backends.simulator.answer import Answer, answer, refusal
+from overnight.backends.simulator.answer import answer, refusal
 from overnight.backends.simulator.cache import CacheUse, PromptCache
 from overnight.backends.simulator.events import events
 from overnight.backends.simulator.faults import Faults, failure_of_status, glob, scripted_failure
 from overnight.backends.simulator.limits import Group, Need
+from overnight.backends.simulator.message import message, usage_of
 from overnight.backends.simulator.script import (
+    Fault,
     Malformed,
     Refusal,
     Reset,
@@ -27,6 +29,7 @@ from overnight.catalogue import Catalogue, KnownModel, known_models
 from overnight.clock import Clock, SystemClock
 from overnight.errors import InvalidRequest
 from overnight.model import Call, Failure, FailureKind, Reply, Usage
+from overnight.shape import is_object
 from overnight.tokens import prompt_tokens
 from overnight.wire.models import Model
 
@@ -34,8 +37,6 @@ from overnight.wire.models import Model
 ASSUMED_MIN_CACHEABLE_TOKENS = 1024
 EXTENDED_OUTPUT_BETA = "output-300k-2026-03-24"
 
-_ID_ALPHABET = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_TO_ID = bytes(_ID_ALPHABET[byte % len(_ID_ALPHABET)] for byte in range(256))
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -210,35 +211,29 @@ class Simulator:
             digest.update(call.custom_id.encode())
         identity = digest.digest()
         fault = self._faults.next(call, model=known.id, identity=identity, number=self.calls)
-        match fault:
-            case Status():
-                return Attempt(result=scripted_failure(fault))
-            case Unreachable():
-                return Attempt(result=_broken(FailureKind.UNREACHABLE, "took no connection"))
-            case Reset():
-                return Attempt(result=_broken(FailureKind.RESET, "broke the connection"))
-            case Malformed():
-                return Attempt(result=_broken(FailureKind.MALFORMED, "sent no message"))
-            case Refusal():
-                answered = refusal(fault)
-            case Slow() | None:
-                answered = answer(params, identity, self.script.answer)
+        struck = _struck(fault)
+        if struck is not None:
+            return Attempt(result=struck)
+        if isinstance(fault, Refusal):
+            answered = refusal(fault)
+        else:
+            answered = answer(params, identity, self.script.answer)
         cache_use = self._cache_use(call.params, params, known)
-        usage = _usage(cache_use, prompt_tokens(params) if cache_use is None else 0, answered)
-        refused = self._enter(known.id, usage)
-        if isinstance(refused, Failure):
-            return Attempt(result=refused)
+        usage = usage_of(cache_use, prompt_tokens(params) if cache_use is None else 0, answered)
+        groups = self._enter(known.id, usage)
+        if isinstance(groups, Failure):
+            return Attempt(result=groups)
         if cache_use is not None:
             self._cache.read(cache_use)
         base_s, rest_s = self._latency(identity, usage.output_tokens)
         return Attempt(
-            result=_message(known, params, identity, answered, usage),
+            result=message(known, params, identity, answered, usage),
             usage=usage,
             first_byte_s=base_s,
             rest_s=rest_s,
             stall_s=fault.seconds if isinstance(fault, Slow) else 0.0,
             cache_use=cache_use,
-            groups=refused,
+            groups=groups,
         )
 
     def _find(self, params: Mapping[str, Any]) -> KnownModel | Failure:
@@ -291,10 +286,10 @@ class Simulator:
             limit_s -= attempt.first_byte_s
         await self._clock.sleep(limit_s)
 
-    async def _events(self, attempt: Attempt, message: dict[str, Any]) -> AsyncIterator[bytes]:
+    async def _events(self, attempt: Attempt, whole: dict[str, Any]) -> AsyncIterator[bytes]:
         try:
             stall_s = attempt.stall_s
-            for event in events(message):
+            for event in events(whole):
                 wait_s = event.share * attempt.rest_s
                 if event.share and stall_s:
                     wait_s, stall_s = wait_s + stall_s, 0.0
@@ -310,7 +305,7 @@ def _params(body: bytes) -> dict[str, Any] | Failure:
         params = _decode(body)
     except msgspec.DecodeError as error:
         return failure_of_status(400, message=f"The request body is not valid JSON: {error}")
-    if not isinstance(params, dict):
+    if not is_object(params):
         return failure_of_status(400, message="Input should be a valid dictionary")
     return params
 
@@ -344,55 +339,29 @@ def _problem(
     return None
 
 
-def _place(message: str) -> str:
+def _place(problem: str) -> str:
     """Turn "Expected `int` - at `$.messages[0].role`" into place and text, as the wire has it."""
-    text, _, path = message.partition(" - at `$")
+    text, _, path = problem.partition(" - at `$")
     missing = re.fullmatch(r"Object missing required field `(\w+)`", text)
     steps = re.findall(r"[^.\[\]`]+", path) + ([missing[1]] if missing else [])
     return f"{'.'.join(steps)}: {'Field required' if missing else text}"
 
 
-def _usage(cache_use: CacheUse | None, input_tokens: int, answered: Answer) -> Usage:
-    if cache_use is None:
-        return Usage(input_tokens=input_tokens, output_tokens=answered.output_tokens)
-    return Usage(
-        input_tokens=cache_use.input_tokens,
-        cache_write_5m_tokens=cache_use.written_tokens("5m"),
-        cache_write_1h_tokens=cache_use.written_tokens("1h"),
-        cache_read_tokens=cache_use.read_tokens,
-        output_tokens=answered.output_tokens,
-    )
-
-
-def _message(
-    known: KnownModel, params: Mapping[str, Any], identity: bytes, answered: Answer, usage: Usage
-) -> dict[str, Any]:
-    geo = params.get("inference_geo") or "global" if known.reports_geo else "not_available"
-    message: dict[str, Any] = {
-        "id": "msg_01" + identity[:22].translate(_TO_ID).decode(),
-        "type": "message",
-        "role": "assistant",
-        "model": known.id,
-        "content": answered.content,
-        "stop_reason": answered.stop_reason,
-        "stop_sequence": answered.stop_sequence,
-        "usage": {
-            "input_tokens": usage.input_tokens,
-            "cache_creation_input_tokens": usage.cache_write_5m_tokens
-            + usage.cache_write_1h_tokens,
-            "cache_read_input_tokens": usage.cache_read_tokens,
-            "cache_creation": {
-                "ephemeral_5m_input_tokens": usage.cache_write_5m_tokens,
-                "ephemeral_1h_input_tokens": usage.cache_write_1h_tokens,
-            },
-            "output_tokens": usage.output_tokens,
-            "service_tier": "standard",
-            "inference_geo": geo,
-        },
-    }
-    if answered.stop_details is not None:
-        message["stop_details"] = answered.stop_details
-    return message
+def _struck(fault: Fault | None) -> Failure | None:
+    """Give the failure that a fault means; None for a fault that still brings an answer."""
+    match fault:
+        case Status():
+            return scripted_failure(fault)
+        case Unreachable():
+            return _broken(FailureKind.UNREACHABLE, "took no connection")
+        case Reset():
+            return _broken(FailureKind.RESET, "broke the connection")
+        case Malformed():
+            return _broken(FailureKind.MALFORMED, "sent no message")
+        case Refusal() | Slow() | None:
+            return None
+        case _:
+            assert_never(fault)
 
 
 def _broken(kind: FailureKind, what: str) -> Failure:
