@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Generator
@@ -41,11 +42,12 @@ READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 40.0
 POLL_S = 0.2
 SHOWN_RESULTS = 5
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SUBJECTS = ("invoice", "support ticket", "meeting note", "product review", "news item")
 PLACES = ("Lisbon", "Osaka", "Nairobi", "Bogotá", "Oslo", "Chennai", "Toronto")
 
-console = Console(highlight=False)
-talk = Console(stderr=True, highlight=False)
+console = Console(highlight=False, soft_wrap=True)
+talk = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def main() -> int:
@@ -135,7 +137,6 @@ def tell(outcomes: Counter[str], *, usage: dict[str, int], took_s: float) -> Non
         "  .venv/bin/overnight serve --backend URL         # real answers, from any /v1/messages\n"
         "  .venv/bin/overnight --help",
         markup=False,
-        soft_wrap=True,
     )
 
 
@@ -187,6 +188,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
+    # A second Ctrl-C now would leave the server behind.
+    for ending in ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_WITHIN_S)
@@ -213,8 +217,13 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
+    for ending in ENDINGS:
+        signal.signal(ending, signal.default_int_handler)
     try:
         sys.exit(main())
+    except (anthropic.APIError, urllib.error.URLError) as error:
+        talk.print(f"error: {error}", markup=False)
+        sys.exit(5)
     except KeyboardInterrupt:
         talk.print("interrupted; the server is stopped and its data removed")
         sys.exit(130)

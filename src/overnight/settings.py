@@ -22,6 +22,8 @@ CONFIG_FILE = Path("overnight.toml")
 # Read by our clients, and where the file is: they are no settings.
 OTHER_VARIABLES = frozenset({"OVERNIGHT_BASE_URL", "OVERNIGHT_CONFIG", "OVERNIGHT_PROGRESS"})
 MAX_PROBLEMS = 20
+# A table of the file that the simulator reads itself.
+SIMULATOR_TABLE = "simulator"
 _DAY_S = 86_400
 
 # Where each value came from: a flag, a variable, a line of the file, or "default".
@@ -184,7 +186,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Spec(about="What becomes of a request with a parameter the API does not know."),
     ] = "refuse"
     simulator_script: Annotated[
-        Path | None, Spec(about="File that tells the simulator what to answer and when to fail.")
+        Path | None,
+        Spec(
+            about="File that tells the simulator what to answer and when to fail. "
+            "The table `[simulator]` of overnight.toml does the same."
+        ),
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Spec(about="Least serious line to log.")
@@ -271,7 +277,10 @@ def _from_file(path: Path | None, problems: list[str]) -> Iterator[_Given]:
         ) from None
     for name, value in document.items():
         line = _line_of(name, text)
-        if name in TABLE:
+        if name == SIMULATOR_TABLE and "simulator_script" not in document:
+            script = TABLE["simulator_script"]
+            yield _Given(script, path.name, f"{path}:{line}", f"{path}:{line}", path.parent)
+        elif name in TABLE:
             written = f"{path}:{line}: {name} = {_toml_text(shown(TABLE[name], value))}"
             yield _Given(TABLE[name], value, f"{path}:{line}", written, path.parent)
         else:

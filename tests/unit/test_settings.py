@@ -131,6 +131,18 @@ def test_a_path_in_the_file_is_relative_to_the_file(tmp_path: Path) -> None:
     assert load({"data": "there"}, {}, file)[0].data == Path("there")
 
 
+def test_a_simulator_table_makes_the_file_the_simulators_script(tmp_path: Path) -> None:
+    file = in_file(tmp_path, "port = 9\n[simulator]\nseed = 3\n")
+    settings, origins = load({}, {}, file)
+    assert settings.simulator_script == file
+    assert origins["simulator_script"] == f"{file}:2"
+
+
+def test_two_scripts_for_the_simulator_are_refused(tmp_path: Path) -> None:
+    file = in_file(tmp_path, 'simulator_script = "x.toml"\n[simulator]\nseed = 3\n')
+    assert problems_of(config=file).startswith(f"{file}:2: simulator: unknown setting")
+
+
 def test_an_unknown_variable_is_refused_with_a_near_name() -> None:
     message = problems_of(environ={"OVERNIGHT_CONCURENCY": "3"})
     assert message == (
