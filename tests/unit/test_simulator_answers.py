@@ -215,6 +215,11 @@ async def test_what_cannot_be_answered_is_refused_with_its_place(
     assert failure.message == expected
 
 
+async def test_a_prompt_longer_than_the_models_window_is_refused() -> None:
+    failure = await refused(call(model="claude-haiku-4-5", text="abcd" * 200_000))
+    assert failure.message == "prompt is too long: 200004 tokens > 200000 maximum"
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": NaN}'])
 async def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     failure = await refused(Call(params=body, api_version="2026-10-21"))

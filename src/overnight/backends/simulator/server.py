@@ -7,6 +7,8 @@ core answers thousands of requests a second.
 import asyncio
 import gzip
 import hashlib
+import socket
+import struct
 import zlib
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -159,6 +161,13 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _reset(self) -> None:
+        """Break the connection with a TCP reset, as a peer that died does, not with an end."""
+        if self._transport is not None:
+            peer = self._transport.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+
     async def _work(self) -> None:
         """Answer the requests of this connection, one after the other."""
         while self._waiting:
@@ -265,7 +274,7 @@ class _Connection(asyncio.Protocol):
 
     def _fail(self, request: _Request, failure: Failure) -> None:
         if failure.kind in _BROKEN:
-            self.abort()
+            self._reset()
             return
         if failure.kind is FailureKind.MALFORMED:
             body = b'{"id":"msg_01","type":"message","content":[{"type":"te'

@@ -220,6 +220,10 @@ class Simulator:
             answered = answer(params, identity, self.script.answer)
         cache_use = self._cache_use(call.params, params, known)
         usage = usage_of(cache_use, prompt_tokens(params) if cache_use is None else 0, answered)
+        limit = known.model.max_input_tokens
+        if limit is not None and _prompt_tokens(usage) > limit:
+            text = f"prompt is too long: {_prompt_tokens(usage)} tokens > {limit} maximum"
+            return Attempt(result=failure_of_status(400, message=text))
         groups = self._enter(known.id, usage)
         if isinstance(groups, Failure):
             return Attempt(result=groups)
@@ -345,6 +349,11 @@ def _place(problem: str) -> str:
     missing = re.fullmatch(r"Object missing required field `(\w+)`", text)
     steps = re.findall(r"[^.\[\]`]+", path) + ([missing[1]] if missing else [])
     return f"{'.'.join(steps)}: {'Field required' if missing else text}"
+
+
+def _prompt_tokens(usage: Usage) -> int:
+    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    return usage.input_tokens + written + usage.cache_read_tokens
 
 
 def _struck(fault: Fault | None) -> Failure | None:
