@@ -123,7 +123,9 @@ def _render_framework_error(request: HttpRequest, error: HTTPException) -> Respo
     if isinstance(error, NotFoundException):
         return _render(request, NotFound("Not found"))
     if isinstance(error, MethodNotAllowedException):
-        return _render(request, MethodNotAllowed())
+        answer = _render(request, MethodNotAllowed())
+        answer.headers.update(error.headers or {})
+        return answer
     if error.status_code == 413:
         return _render(request, RequestTooLarge())
     return _render(request, InvalidRequest(str(error.detail)))

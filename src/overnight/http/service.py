@@ -54,6 +54,12 @@ def base_url(request: HttpRequest, service: Service) -> str:
     """
     if service.settings.public_url:
         return service.settings.public_url.rstrip("/")
-    scheme = request.headers.get("x-forwarded-proto") or request.url.scheme
-    host = request.headers.get("x-forwarded-host") or request.headers.get("host")
+    scheme = _forwarded(request, "proto") or request.url.scheme
+    host = _forwarded(request, "host") or request.headers.get("host")
     return f"{scheme}://{host or request.url.netloc}"
+
+
+def _forwarded(request: HttpRequest, what: str) -> str:
+    """Give what the proxy nearest to the client was asked for: the first of a list."""
+    value: str = request.headers.get(f"x-forwarded-{what}", "")
+    return value.partition(",")[0].strip()
