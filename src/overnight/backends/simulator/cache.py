@@ -150,7 +150,7 @@ def _prefixes(params: Mapping[str, Any], model: str) -> Iterator[_Prefix]:
     automatic = _ttl(params)
     if automatic and blocks:
         blocks[-1] = _with_automatic(blocks[-1], automatic)
-    digest = hashlib.blake2b(model.encode(), digest_size=16)
+    digest = hashlib.sha256(model.encode())
     tokens = 0
     for block in blocks:
         digest.update(block.identity)

@@ -206,7 +206,8 @@ class Simulator:
             group.leave()
 
     def _attempt(self, call: Call, params: dict[str, Any], known: KnownModel) -> Attempt:
-        digest = hashlib.blake2b(call.params, digest_size=32, key=self._key)
+        digest = hashlib.sha256(self._key)
+        digest.update(call.params)
         if call.custom_id is not None:
             digest.update(call.custom_id.encode())
         identity = digest.digest()
