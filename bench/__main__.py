@@ -35,7 +35,7 @@ def main() -> int:
 
 def _measure(name: str, run: Run) -> list[Figure]:
     """Run one benchmark and print its figures as they come; all of them, or none is kept."""
-    figures = []
+    figures: list[Figure] = []
     where = {"machine": report.machine(), "date": report.today(), "commit": report.commit()}
     for bare in BENCHMARKS[name](run):
         figure = msgspec.structs.replace(bare, **where)
@@ -46,9 +46,7 @@ def _measure(name: str, run: Run) -> list[Figure]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS)
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", type=_known, help=", ".join(BENCHMARKS))
     parser.add_argument(
         "--pairs", type=int, default=_MIN_PAIRS, metavar="N",
         help=f"measure N times; below {_MIN_PAIRS} bench/RESULTS.md is left alone",
@@ -58,6 +56,12 @@ def _arguments() -> argparse.Namespace:
         help="requests sent at a time, where the benchmark does not say",
     )  # fmt: skip
     return parser.parse_args()
+
+
+def _known(name: str) -> str:
+    if name not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"no benchmark is called {name}; {', '.join(BENCHMARKS)}")
+    return name
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from bench.body import API_VERSION, custom_id
@@ -107,16 +108,33 @@ def client() -> SyncClient:
     return builder.build()
 
 
+class Tally(NamedTuple):
+    """How results differ from one succeeded line for each request; all zero when they do not."""
+
+    lost: int
+    # Lines beyond the first of a request, or of no request.
+    surplus: int
+    failed: int
+
+
+def tally(lines: bytes, count: int) -> Tally:
+    """Compare results with the `count` requests they belong to."""
+    decode = msgspec.json.Decoder(_Line).decode
+    found = [decode(line) for line in lines.splitlines()]
+    expected = {custom_id(number) for number in range(count)}
+    known = {line.custom_id for line in found} & expected
+    return Tally(
+        lost=count - len(known),
+        surplus=len(found) - len(known),
+        failed=sum(line.result.type != "succeeded" for line in found),
+    )
+
+
 def check_results(lines: bytes, count: int) -> None:
     """Check that each request has one line and succeeded.
 
     Raises: BenchFailed, because speed without the work is worth nothing.
     """
-    decode = msgspec.json.Decoder(_Line).decode
-    found = [decode(line) for line in lines.splitlines()]
-    ids = {line.custom_id for line in found}
-    succeeded = sum(line.result.type == "succeeded" for line in found)
-    if len(found) != count or succeeded != count or ids != {custom_id(n) for n in range(count)}:
-        raise BenchFailed(
-            f"{count} results expected: {len(found)} lines, {len(ids)} ids, {succeeded} succeeded"
-        )
+    found = tally(lines, count)
+    if any(found):
+        raise BenchFailed(f"the results of {count} requests are wrong: {found}")

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import time
 from pathlib import Path
+from typing import cast
 
 import httptools
 import msgspec
@@ -62,8 +63,8 @@ class Answerer(asyncio.Protocol):
         self._body: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

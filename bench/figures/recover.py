@@ -1,17 +1,17 @@
-"""recover: `kill -9` in the middle of 10,000 requests; what is lost, repeated, and how long."""
+"""recover: `kill -9` in the middle of a batch; what is lost or repeated, how long it takes."""
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
-import msgspec
 from bench.body import create_body, params
 from bench.figure import Figure, Pair, Target, figure
+from bench.figures.takeover import takeover
 from bench.process import free_port, kill
 from bench.run import Run
-from bench.service import check_results, client, service
-from bench.upstream import Calls
+from bench.service import Tally, service, tally
+from bench.upstream_probe import UpstreamProbe
 
 _COUNT = 10_000
 _LATENCY_MS = 10
@@ -21,6 +21,7 @@ _LOOK_S = 0.002
 
 
 class Recovery(NamedTuple):
+    tally: Tally
     repeated: int
     # From the time when the new process accepts batches, and from its start.
     after_up_s: float
@@ -28,16 +29,19 @@ class Recovery(NamedTuple):
 
 
 def recover(run: Run) -> Iterator[Figure]:
-    """Kill the service and start it again on the same data."""
+    """Kill the service in the middle of 10,000 requests and start it again; then two workers."""
     found = [_kill_and_restart(run) for _ in range(run.pairs)]
-    how = f"concurrency {run.concurrency}, upstream with {_LATENCY_MS} ms latency"
-    # `check_results` has raised where it is not so.
+    how = (
+        f"{len(found)} kills, of the first two figures the worst; concurrency {run.concurrency}, "
+        f"upstream with {_LATENCY_MS} ms latency"
+    )
+    wrong = max(sum(one.tally) for one in found)
     yield figure(
-        "recover", "lines lost or doubled", [Pair(0) for _ in found], unit="lines",
+        "recover", "lines lost, doubled or failed", [Pair(wrong)], unit="lines",
         target=Target(limit=0, of="ours"), how=how,
     )  # fmt: skip
     yield figure(
-        "recover", "calls repeated", [Pair(one.repeated) for one in found], unit="calls",
+        "recover", "calls repeated", [Pair(max(one.repeated for one in found))], unit="calls",
         target=Target(limit=run.concurrency, of="ours"), how=how,
     )  # fmt: skip
     yield figure(
@@ -48,6 +52,7 @@ def recover(run: Run) -> Iterator[Figure]:
         "recover", "start of the process until dispatching again",
         [Pair(one.after_start_s) for one in found], unit="s", how=how,
     )  # fmt: skip
+    yield from takeover(run)
 
 
 def _kill_and_restart(run: Run) -> Recovery:
@@ -68,32 +73,11 @@ def _kill_and_restart(run: Run) -> Recovery:
             up_at_s = time.monotonic()
             first_at_s = probe.wait_for_call()
             ours.wait_until_ended(batch_id)
-            check_results(ours.results(batch_id), _COUNT)
+            found = tally(ours.results(batch_id), _COUNT)
             calls = probe.calls()
     return Recovery(
+        tally=found,
         repeated=calls.calls - calls.distinct,
         after_up_s=max(0.0, first_at_s - up_at_s),
         after_start_s=first_at_s - started_at_s,
     )
-
-
-class UpstreamProbe:
-    """Asks `bench.upstream` what has come."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._client = client()
-
-    def calls(self) -> Calls:
-        answer = self._client.get(f"{self._url}/calls").build().send().bytes().to_bytes()
-        return msgspec.json.decode(answer, type=Calls)
-
-    def mark(self) -> None:
-        """Forget when the first call came."""
-        self._client.post(f"{self._url}/mark").build().send()
-
-    def wait_for_call(self) -> float:
-        """Give the time of the first call since the mark, as `time.monotonic` has it."""
-        while (first_at_s := self.calls().first_at_s) is None:
-            time.sleep(_LOOK_S)
-        return first_at_s
