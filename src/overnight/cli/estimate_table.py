@@ -2,12 +2,11 @@
 
 from decimal import Decimal
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from overnight.cli.output import Output
-from overnight.cli.price_table import console_of
+from overnight.cli.price_table import console_of, print_table, table_of
 from overnight.pricing.cost import Cost
 from overnight.pricing.estimate import Estimate, ModelEstimate
 from overnight.pricing.money import shown_beside
@@ -18,11 +17,13 @@ def show(estimate: Estimate, out: Output) -> None:
     """Print counts and ranges; the assumptions go to stderr."""
     console = console_of(out)
     console.print(_heading(estimate), soft_wrap=True)
-    console.print(_table(estimate))
+    print_table(console, _table(estimate))
     if standard := _standard(estimate):
+        console.print()
         console.print(standard, soft_wrap=True)
     for model in estimate.models:
         if model.caching:
+            console.print()
             console.print(_caching(model, marked=bool(estimate.marked_requests)), soft_wrap=True)
     out.note("assumed:\n" + "\n".join(f"  {line}" for line in estimate.assumptions))
     if not any(model.expected for model in estimate.models):
@@ -42,9 +43,9 @@ def _heading(estimate: Estimate) -> Text:
 
 def _table(estimate: Estimate) -> Table:
     expects = any(model.expected for model in estimate.models)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for name in ("requests", "tokens in", "out up to"):
+    table = table_of()
+    table.add_column("model", overflow="fold")
+    for name in ("requests", "in", "max. out"):
         table.add_column(name, justify="right", style="dim", no_wrap=True)
     table.add_column("from", justify="right", style="green", no_wrap=True)
     if expects:

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -24,13 +25,14 @@ def show(quote: Quote, out: Output) -> None:
     console.print(_question(quote), soft_wrap=True)
     if len(quote.options) == 1:
         option = quote.options[0]
-        console.print(_itemised(option))
+        print_table(console, _itemised(option))
+        console.print()
         console.print(_verdict(quote, option), soft_wrap=True)
     else:
-        console.print(_side_by_side(quote))
+        print_table(console, _side_by_side(quote))
     advised = [(option, option.caching) for option in quote.options if option.caching]
     if advised:
-        console.print(_caching(advised))
+        print_table(console, _caching(advised))
     for note in notes(quote):
         out.note(f"note: {note}")
 
@@ -85,6 +87,29 @@ def console_of(out: Output) -> Console:
     return console
 
 
+def print_table(console: Console, table: Table) -> None:
+    """Print a table below an empty line. Its figures are never cut, only its first column folds."""
+    for column in table.columns[1:]:
+        cells = (*column.cells, column.header, column.footer)
+        column.min_width = max(console.measure(cell).maximum for cell in cells)
+    wide = console.options.update(width=1_000)
+    console.width = max(console.width, Measurement.get(console, wide, table).minimum)
+    console.print()
+    console.print(table, soft_wrap=True)
+
+
+def table_of(*, footer: bool = False) -> Table:
+    """Give an empty table in the one style of all tables."""
+    return Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_footer=footer,
+        footer_style="bold",
+    )
+
+
 def _question(quote: Quote) -> Text:
     work = quote.workload
     parts = [
@@ -103,17 +128,17 @@ def _tokens(count: Decimal) -> str:
 
 
 def _itemised(option: Option) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=True, footer_style="bold")
+    table = table_of(footer=True)
     cost = option.cost
     whole = cost.standard_usd
     total = _at_least(cost.complete) + shown_beside(cost.usd, whole)
     standard = _at_least(cost.standard_complete) + shown_beside(whole, whole)
     table.add_column(cost.display_name, footer="total")
-    table.add_column("count", justify="right", style="dim")
-    table.add_column("rate", justify="right", style="dim")
-    table.add_column("batch", justify="right", footer=total, style="green")
-    table.add_column("rate", justify="right", style="dim")
-    table.add_column("standard", justify="right", footer=standard)
+    table.add_column("count", justify="right", no_wrap=True, style="dim")
+    table.add_column("rate", justify="right", no_wrap=True, style="dim")
+    table.add_column("batch", justify="right", no_wrap=True, footer=total, style="green")
+    table.add_column("rate", justify="right", no_wrap=True, style="dim")
+    table.add_column("standard", justify="right", no_wrap=True, footer=standard)
     for line in cost.lines:
         table.add_row(*_cells(line, whole))
     return table
@@ -144,23 +169,23 @@ def _verdict(quote: Quote, option: Option) -> Text:
 
 
 def _side_by_side(quote: Quote) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = table_of()
     table.add_column("model", overflow="fold")
-    for name in ("batch", "standard", "saving"):
-        table.add_column(name, justify="right", style="green" if name == quote.tier else None)
-    table.add_column("a request", justify="right", style="dim")
-    table.add_column("×", justify="right", style="dim")
+    for name in ("batch", "standard"):
+        style = "green" if name == quote.tier else None
+        table.add_column(name, justify="right", no_wrap=True, style=style)
+    for name in ("saving", "%", "a request", "×"):
+        table.add_column(name, justify="right", no_wrap=True, style="dim")
     for option in quote.options:
         cost = option.cost
         times = quote.times_cheapest(option)
         percent, whole = cost.saving_percent, cost.standard_usd
-        amount = shown_beside(cost.saving_usd, whole)
-        saving = f"{amount} ({plain(percent)}%)" if percent is not None else "–"
         table.add_row(
             cost.display_name,
             _at_least(cost.complete or cost.usd is None) + shown_beside(cost.usd, whole),
             shown_beside(whole, whole),
-            saving,
+            "–" if percent is None else shown_beside(cost.saving_usd, whole),
+            "–" if percent is None else plain(percent),
             shown_small(quote.per_request_usd(option.usd(quote.tier))),
             "–" if times is None else plain(times),
         )
@@ -169,8 +194,8 @@ def _side_by_side(quote: Quote) -> Table:
 
 def _caching(advised: Sequence[tuple[Option, CachingAdvice]]) -> Table:
     """Show what caching does: cost without it, with it, and when it pays."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("caching", no_wrap=True)
+    table = table_of()
+    table.add_column("caching", overflow="fold")
     concurrency = advised[0][1].concurrency
     for name in ("without", "with", "one first", f"{concurrency} at once", "from n", "or hits"):
         table.add_column(name, justify="right", no_wrap=True)

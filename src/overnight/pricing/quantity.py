@@ -8,8 +8,10 @@ from overnight.errors import InvalidRequest
 MAX_REQUESTS = 10**12
 MAX_TOKENS_PER_REQUEST = 10**9
 _SCALES = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
-_FORM = re.compile(r"(\d[\d_,]*(?:\.\d+)?|\.\d+)(e\+?\d{1,3})?\s*([kmbgt]?)", re.IGNORECASE)
-_GROUPED = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?")
+_FORM = re.compile(
+    r"(\d[\d_,]*(?:\.\d+)?|\.\d+)(e\+?\d{1,3})?\s*([kmbgt]?)", re.IGNORECASE | re.ASCII
+)
+_GROUPED = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?", re.ASCII)
 _EXACT = Context(prec=60)
 
 

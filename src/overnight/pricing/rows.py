@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from difflib import get_close_matches
+from itertools import chain
 from typing import IO, Any
 
 import msgspec
@@ -22,6 +23,7 @@ MAX_FIELD_CHARACTERS = 100_000_000
 DEFAULT_MAX_TOKENS = 1_024
 _BODY = re.compile(rb'\s*\{\s*"requests"\s*:')
 _COLUMN = re.compile(r"\{(\w[\w .-]*)\}")
+_PEEK_BYTES = 4_096
 _NOTHING = msgspec.Raw(b"")
 
 
@@ -102,10 +104,11 @@ def rows(
 
 def _lines(file: IO[bytes], problems: Problems, max_tokens: int | None) -> Iterator[Row]:
     decode = msgspec.json.Decoder(_Line).decode
-    for number, line in enumerate(file, start=1):
-        if number == 1 and _BODY.match(line):
-            yield from _body(line + file.read(), problems, max_tokens)
-            return
+    head = file.read(_PEEK_BYTES) + file.readline()
+    if _BODY.match(head):
+        yield from _body(head + file.read(), problems, max_tokens)
+        return
+    for number, line in enumerate(chain(io.BytesIO(head), file), start=1):
         if line.isspace():
             continue
         try:
@@ -157,7 +160,8 @@ def _table(
     file: IO[bytes], problems: Problems, prompt: str | None, max_tokens: int | None
 ) -> Iterator[Row]:
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
-    table = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    table = csv.DictReader(text)
     limit = max_tokens or DEFAULT_MAX_TOKENS
     try:
         parts = _template(prompt or "{prompt}", list(table.fieldnames or ()))
@@ -165,12 +169,15 @@ def _table(
             if None in record.values() or None in record:
                 problems.add(str(table.line_num), "has another number of fields than the header")
                 continue
-            text = "".join(record[part] if is_column else part for is_column, part in parts)
-            params = Params(max_tokens=limit, messages=[{"role": "user", "content": text}])
-            size = len(msgspec.json.encode(text)) + _CSV_ENVELOPE_BYTES
+            content = "".join(record[part] if is_column else part for is_column, part in parts)
+            params = Params(max_tokens=limit, messages=[{"role": "user", "content": content}])
+            size = len(msgspec.json.encode(content)) + _CSV_ENVELOPE_BYTES
             yield Row(params=params, size_bytes=size, marked=False)
     except (csv.Error, UnicodeDecodeError) as error:
         problems.add(str(table.line_num + 1), f"not a CSV table in UTF-8: {error}")
+    finally:
+        # The file is closed where it was opened.
+        text.detach()
 
 
 # What stands around a prompt in a create call, with a short custom_id and a model's name.
