@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from litestar import Response, get
 from litestar.params import FromPath
 
+from overnight.backends.protocol import Backend
+from overnight.catalogue import known_models
 from overnight.errors import InvalidRequest, NotFound
 from overnight.http.messages import AnyBackend
 from overnight.http.service import HttpRequest
@@ -39,12 +41,12 @@ async def get_model(
     """Give one model by id or alias. An id may hold slashes (`Qwen/Qwen3-8B`)."""
     api_version(request.headers)
     name = model_id.removeprefix("/")
-    model = backend.model(name)
+    model = _find(backend, name)
     if model is None and not backend.knows_all_models:
         listed = await backend.models()
         if isinstance(listed, Failure):
             raise failure_error(listed)
-        model = backend.model(name)
+        model = _find(backend, name)
     if model is None:
         raise NotFound(f"model: {name}")
     return Response(model, media_type="application/json")
@@ -71,6 +73,12 @@ def page(models: Sequence[Model], query: PageQuery) -> ModelPage:
         first_id=shown[0].id if shown else None,
         last_id=shown[-1].id if shown else None,
     )
+
+
+def _find(backend: Backend, name: str) -> Model | None:
+    """Find a model by id or alias; a backend that lists ids only is asked for the alias's id."""
+    known = known_models().find(name)
+    return backend.model(name) or (backend.model(known.id) if known else None)
 
 
 def _position(models: Sequence[Model], cursor: str, model_id: str) -> int:
