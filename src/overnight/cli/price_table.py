@@ -202,7 +202,7 @@ def _caching(advised: Sequence[tuple[Option, CachingAdvice]]) -> Table:
     for option, advice in advised:
         total, least, hits = advice.usd_without, advice.break_even_requests, advice.min_hit_percent
         table.add_row(
-            option.cost.display_name,
+            option.cost.display_name.removeprefix("Claude "),
             shown_beside(total, total),
             Text(
                 shown_beside(advice.usd_with, total),
