@@ -6,6 +6,7 @@ crash no more requests are sent again than there are senders (docs/decisions/000
 
 import asyncio
 import logging
+from datetime import datetime
 from random import Random
 
 import msgspec
@@ -20,6 +21,10 @@ from overnight.pipeline.journal import Journal
 from overnight.pipeline.lease import settle_unsent
 from overnight.pipeline.wake import sleep_or
 from overnight.wire.results import errored_line, expired_line, succeeded_line
+
+# Longer than any backend takes for one answer.
+_BOUND_WITHIN_S = 21_600.0
+_MIN_TIMEOUT_S = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +128,7 @@ class Dispatcher:
             betas=batch.betas,
             user_profile_id=batch.user_profile_id,
             custom_id=work.custom_id,
+            timeout_s=self._time_left_s(batch.expires_at),
         )
         reply = await guard(self._backend, call)
         if isinstance(reply, Failure):
@@ -135,6 +141,11 @@ class Dispatcher:
                 error_type="api_error",
                 message="The backend's answer is not a Messages object.",
             )
+
+    def _time_left_s(self, expires_at: datetime) -> float | None:
+        """Bound the calls of a batch that expires soon: nobody would record a later answer."""
+        left_s = (expires_at - self._clock.now()).total_seconds()
+        return max(left_s, _MIN_TIMEOUT_S) if left_s < _BOUND_WITHIN_S else None
 
     async def _settle_failure(self, work: Work, failure: Failure) -> None:
         if retry.policy_of(failure).charged:
