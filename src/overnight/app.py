@@ -56,16 +56,23 @@ class Running(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, *, clock: Clock | None = None, backend: Backend | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    backend: Backend | None = None,
+    database: Database | None = None,
 ) -> AsyncIterator[Running]:
     """Start all parts but the HTTP server; on leaving drain the worker and close everything.
+
+    What is given is used instead of what the settings say, and closed like it.
 
     Raises: ConfigInvalid, DataDirBusy when a part cannot start; nothing is left open then.
     """
     clock = clock or SystemClock()
     wakes = Wakes()
     async with contextlib.AsyncExitStack() as stack:
-        database = await asyncio.to_thread(_open_database, settings)
+        if database is None:
+            database = await asyncio.to_thread(open_database, settings)
         stack.push_async_callback(database.close)
         objects = await asyncio.to_thread(ObjectDirectory, settings.data / "objects")
         backend = backend or _backend(settings)
@@ -170,7 +177,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _open_database(settings: Settings) -> Database:
+def open_database(settings: Settings) -> Database:
+    """Open the database that the settings name. Raises: ConfigInvalid, DataDirBusy."""
     if settings.database_url is None:
         return open_sqlite(settings.data)
     return open_postgres(settings.database_url)
