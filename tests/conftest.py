@@ -7,10 +7,9 @@ import pytest
 from tests.support.postgres import Cluster, running_cluster
 from tests.support.service import START, Service, serving, settings_for
 
+from overnight.app import open_database
 from overnight.clock import MovableClock
 from overnight.store.database import Database
-from overnight.store.postgres import open_postgres
-from overnight.store.sqlite import open_sqlite
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +33,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
 @pytest.fixture
 async def database(database_url: str | None, tmp_path: Path) -> AsyncIterator[Database]:
     """Open a database at the schema of this version, once on either system."""
-    opened = open_postgres(database_url) if database_url else open_sqlite(tmp_path)
+    opened = open_database(settings_for(tmp_path, database_url=database_url))
     yield opened
     await opened.close()
 

@@ -18,6 +18,7 @@ from overnight.backends.simulator import Simulator
 from overnight.clock import Clock, MovableClock, SystemClock
 from overnight.pipeline.wake import Wakes
 from overnight.settings import Settings
+from overnight.store.database import Database
 
 START = datetime(2026, 11, 22, 6, 40, 25, 141141, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -50,14 +51,18 @@ def settings_for(data: Path, **changes: Any) -> Settings:
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, *, clock: Clock | None = None, backend: Backend | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    backend: Backend | None = None,
+    database: Database | None = None,
 ) -> AsyncGenerator[Service]:
     """Run the service as `overnight serve` composes it, and drain it afterwards."""
     clock = clock or SystemClock()
     backend = backend or Simulator(clock=clock)
     async with contextlib.AsyncExitStack() as stack:
         running = await stack.enter_async_context(
-            app.running(settings, clock=clock, backend=backend)
+            app.running(settings, clock=clock, backend=backend, database=database)
         )
         base_url = await stack.enter_async_context(_listening(running))
         api = await stack.enter_async_context(Api(base_url))
