@@ -16,9 +16,11 @@ from overnight.pricing.book import ListedBook, TokenClass
 from overnight.pricing.compare import disagreements
 from overnight.pricing.cost import cost
 from overnight.pricing.freeze import freeze
+from overnight.pricing.money import shown
 from overnight.pricing.vendor import VendorBook
 
 ON = date(2026, 11, 22)
+DOCS = Path(__file__).parents[2] / "docs"
 CLAUDE = [
     model.id for provider in providers if provider.id == "anthropic" for model in provider.models
 ]
@@ -245,3 +247,37 @@ def test_books_that_agree_say_nothing() -> None:
         ("batch", "cache_write_1h"),
         ("batch", "cache_read"),
     }
+
+
+def test_the_book_in_the_documentation_is_valid_and_says_what_the_text_says() -> None:
+    text = (DOCS / "concepts" / "price-books.md").read_text(encoding="utf-8")
+    found = own(text.split("```toml\n")[1].split("```")[0])
+    december = found.prices("claude-sonnet-4-6", on=date(2026, 12, 1))
+    assert december and december.batch[TokenClass.OUTPUT].usd == 6
+    assert december.batch[TokenClass.INPUT].usd == Decimal("1.25")
+    hosted = found.prices("qwen3-32b", on=ON)
+    assert hosted and hosted.batch == hosted.standard
+    assert hosted.standard[TokenClass.CACHE_READ] == hosted.standard[TokenClass.INPUT]
+
+
+def test_the_prices_compared_in_the_documentation_are_those_of_the_books() -> None:
+    text = (DOCS / "concepts" / "price-books.md").read_text(encoding="utf-8")
+    for model in shelf.open_book().models:
+        cells = []
+        for name in (shelf.DEFAULT, shelf.VENDOR_FROZEN):
+            prices = shelf.open_book(name).prices(model, on=ON)
+            assert prices
+            cells.append(
+                f"{shown(prices.standard[TokenClass.INPUT].usd)} / "
+                f"{shown(prices.standard[TokenClass.OUTPUT].usd)}"
+            )
+        family, version = model.removeprefix("claude-").split("-", 1)
+        label = f"{family.title()} {version.replace('-', '.')}"
+        assert f"| {label} | {cells[0]} | {cells[1]} |" in text
+
+
+def test_the_python_of_the_guide_prints_its_amounts(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (DOCS / "guides" / "price.md").read_text(encoding="utf-8")
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    amounts = [Decimal(amount) for amount in capsys.readouterr().out.splitlines()[0].split()]
+    assert amounts == [18, 36, 18]

@@ -4,10 +4,9 @@ Money is a decimal string with every digit, or null where a price is unknown; co
 are numbers. docs/reference/json.md lists the fields.
 """
 
-from datetime import date
 from decimal import Decimal
 
-from overnight.pricing.book import ListedBook, PriceBook, Source
+from overnight.pricing.book import Source
 from overnight.pricing.caching import CachingAdvice
 from overnight.pricing.compare import Disagreement
 from overnight.pricing.cost import Cost, CostLine
@@ -80,28 +79,6 @@ def of_cost(cost: Cost) -> Document:
             for line in cost.lines
         ],
     }
-
-
-def of_book(book: PriceBook) -> Document:
-    """Show a whole book that lists its models: every price with its day and source."""
-    document: Document = {
-        "name": book.name,
-        "title": book.title,
-        "dated": book.dated.isoformat(),
-        "models": [],
-    }
-    if not isinstance(book, ListedBook):
-        return document | {"models": [{"id": model} for model in book.models]}
-    document["models"] = [
-        {
-            "id": model.id,
-            "name": model.display_name,
-            "aliases": list(model.aliases),
-            "prices": [_prices(book, model.id, entry.since) for entry in model.entries],
-        }
-        for model in book.entries
-    ]
-    return document
 
 
 def of_estimate(estimate: Estimate) -> Document:
@@ -193,18 +170,6 @@ def _disagreement(difference: Disagreement) -> Document:
             {"book": f.book, "rate_usd": exact(f.rate_usd), "source": of_source(f.source)}
             for f in difference.figures
         ],
-    }
-
-
-def _prices(book: PriceBook, model: str, since: date) -> Document:
-    prices = book.prices(model, on=since)
-    assert prices is not None
-    return {
-        "from": since.isoformat(),
-        "source": of_source(prices.source),
-        "long_prompt_tokens": prices.long_prompt_tokens,
-        "standard": {str(c): exact(rate.usd) for c, rate in prices.standard.items()},
-        "batch": {str(c): exact(rate.usd) for c, rate in prices.batch.items()},
     }
 
 
