@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
@@ -63,7 +63,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextlib.contextmanager
-def serving(data: Path, **values: Any) -> Iterator[Served]:
+def serving(data: Path, **values: Any) -> Generator[Served]:
     """Run a service with these settings until the block ends."""
     started: Future[tuple[Served, asyncio.Event]] = Future()
     thread = threading.Thread(

@@ -107,11 +107,11 @@ def test_beyond_the_last_batch_the_page_is_empty(
 
 def test_a_client_may_delete_while_it_pages(new_caller: NewCaller, served: Served) -> None:
     caller = new_caller()
-    batches = []
+    batches: list[str] = []
     for _ in range(9):
         batches.append(caller.run(request())["id"])
         served.advance(0.001)
-    seen = []
+    seen: list[str] = []
     for page in _pages(caller, "after_id", None, 2):
         for batch in page["data"]:
             seen.append(batch["id"])
@@ -124,11 +124,11 @@ def test_batches_that_come_while_a_client_pages_do_not_disturb_it(
     new_caller: NewCaller, served: Served
 ) -> None:
     caller = new_caller()
-    batches = []
+    batches: list[str] = []
     for _ in range(5):
         batches.append(caller.create(request())["id"])
         served.advance(0.001)
-    seen = []
+    seen: list[str] = []
     for page in _pages(caller, "after_id", None, 2):
         seen += [batch["id"] for batch in page["data"]]
         caller.create(request())
