@@ -65,7 +65,6 @@ def open_postgres(url: str) -> Database:
             _with_driver(url),
             pool_size=_READERS + _WRITERS,
             max_overflow=0,
-            pool_pre_ping=True,
             connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
         )
         presence = create_engine(
@@ -73,8 +72,12 @@ def open_postgres(url: str) -> Database:
             poolclass=NullPool,
             connect_args={"connect_timeout": _CONNECT_TIMEOUT_S, "keepalives_idle": 5},
         )
-        with engine.begin() as connection:
-            migrate(connection)
+        try:
+            with engine.begin() as connection:
+                migrate(connection)
+        except BaseException:
+            engine.dispose()
+            raise
     except ArgumentError as error:
         raise ConfigInvalid(
             "--database-url is not a database URL",
