@@ -1,0 +1,119 @@
+"""Each query that runs often finds its rows by an index, on a database with some rows in it."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+from tests.support.service import DAY, START
+
+from overnight.model import BatchId, WorkerId, WorkspaceId
+from overnight.store import batches, shards
+from overnight.store.database import Database
+
+WORKSPACE = WorkspaceId("wrkspc_01")
+OTHERS = 3_000
+
+# Mostly ended batches of many workspaces, as a service has them after a while.
+_BATCHES = """
+INSERT INTO batches (id, workspace_id, status, created_at, expires_at, retain_until, ended_at,
+  planned_at, api_version, betas, request_count, input_key, input_bytes)
+VALUES (:id, :workspace, :status, :at, :at + 86400000000, :at + 2505600000000, :ended, :at, 'v', '',
+  1, 'key', 1)
+"""
+_SHARDS = """
+INSERT INTO shards (batch_id, number, queued_at, plan_offset, plan_bytes, request_count, sealed_at)
+VALUES (:id, 0, :at, 0, 1, 1, :ended)
+"""
+_JOURNAL = """
+INSERT INTO journal (batch_id, shard, positions, lines) VALUES (:id, 0, :none, :none)
+"""
+
+Ask = Callable[[Connection], Any]
+_CURSOR = (START, "msgbatch_5")
+
+QUERIES: dict[str, tuple[Ask, str]] = {
+    "claim": (
+        lambda c: shards.claim(c, WorkerId("w"), now=START, until=START + DAY, limit=5),
+        "ix_shards_open",
+    ),
+    "owners": (shards.owners, "ix_shards_open"),
+    "newest page": (lambda c: batches.page(c, WORKSPACE, limit=20), "ix_batches_list"),
+    "page after": (
+        lambda c: batches.page(c, WORKSPACE, limit=20, after=_CURSOR),
+        "ix_batches_list",
+    ),
+    "page before": (
+        lambda c: batches.page(c, WORKSPACE, limit=20, before=_CURSOR),
+        "ix_batches_list",
+    ),
+    "unplanned": (lambda c: batches.unplanned(c, limit=100), "ix_batches_unplanned"),
+    "running": (batches.running, "ix_batches_running"),
+    "stopped": (lambda c: batches.stopped(c, now=START), "ix_batches_running"),
+    "due for archive": (
+        lambda c: batches.due_for_archive(c, now=START - 400 * DAY, limit=100),
+        "ix_batches_retained",
+    ),
+    "deleted": (lambda c: batches.deleted(c, limit=100), "ix_batches_deleted"),
+    "spent plans": (lambda c: batches.spent_plans(c, limit=100), "ix_batches_spent_plans"),
+    "idempotency": (
+        lambda c: batches.find_by_idempotency_key(c, "k", WORKSPACE),
+        "uq_batches_idempotency",
+    ),
+    "journal": (
+        lambda c: shards.journaled_lines(c, shards.ShardKey(BatchId("msgbatch_5"), 0)),
+        "ix_journal_shard",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+async def filled(database: Database) -> Database:
+    rows = [_row(number) for number in range(OTHERS)]
+
+    def fill(connection: Connection) -> None:
+        connection.execute(text(_BATCHES), rows)
+        connection.execute(text(_SHARDS), rows)
+        connection.execute(text(_JOURNAL), [row | {"none": b""} for row in rows])
+        connection.execute(text("ANALYZE"))
+
+    await database.write(fill)
+    return database
+
+
+def _row(number: int) -> dict[str, Any]:
+    at = int((START - timedelta(minutes=number)).timestamp()) * 1_000_000
+    ended = number >= 5
+    return {
+        "id": f"msgbatch_{number}",
+        "workspace": "wrkspc_01" if number % 50 == 0 else f"wrkspc_{number % 50}",
+        "status": "ended" if ended else "in_progress",
+        "at": at,
+        "ended": at if ended else None,
+    }
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_a_frequent_query_uses_its_index(filled: Database, query: str) -> None:
+    ask, index = QUERIES[query]
+    plan = await filled.write(lambda c: _first_plan(c, ask))
+    assert index in plan, plan
+    assert not re.search(r"Seq Scan|SCAN (?:batches|shards|journal)(?! USING)", plan), plan
+
+
+def _first_plan(connection: Connection, ask: Ask) -> str:
+    """Run a question and explain its first statement."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    ask(connection)
+    event.remove(connection, "before_cursor_execute", note)
+    statement, parameters = seen[0]
+    prefix = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+    rows = connection.exec_driver_sql(prefix + statement, parameters)
+    return "\n".join(str(row[-1]) for row in rows)
