@@ -1,5 +1,6 @@
 """`overnight advise`: is this a job for a batch?"""
 
+import os
 import sys
 
 import click
@@ -115,7 +116,8 @@ def _print(out: Output, advice: Advice) -> None:
         )
         return
     styled = click.style(_WORDS[advice.verdict], fg=_COLORS[advice.verdict], bold=True)
-    out.data(styled if out.color else _WORDS[advice.verdict])
+    colored = out.color and "NO_COLOR" not in os.environ
+    out.data(styled if colored else _WORDS[advice.verdict])
     for reason in advice.reasons:
         out.data(f"  {reason}")
     for question in advice.open_questions:

@@ -197,7 +197,8 @@ class _Pricing:
     """Prices usages of one model."""
 
     def __init__(self, model: str, tier: Tier, book: PriceBook, on: date) -> None:
-        self._model, self._tier, self._book, self._on = model, tier, book, on
+        self._model, self._book, self._on = model, book, on
+        self._tier: Tier = tier
 
     def model(
         self, count: _Count, groups: list[Group], output_tokens: Decimal | None

@@ -42,7 +42,7 @@ class VendorBook:
 
         return version("genai-prices")
 
-    @cached_property
+    @property
     def dated(self) -> date:
         """Give the newest day that the data names; the package itself carries no date."""
         return max(self.days)
