@@ -16,7 +16,7 @@ from tests.wire.caller import Caller, until
 
 from overnight.access.keys import workspace_id
 from overnight.backends.simulator import Simulator
-from overnight.backends.simulator.script import Rule, SimulatorScript, Slow, Status
+from overnight.backends.simulator.script import Refusal, Rule, SimulatorScript, Slow, Status
 from overnight.clock import MovableClock
 
 # How long the answer to a request whose custom_id begins with `held` takes, on the clock.
@@ -26,6 +26,7 @@ SCRIPT = SimulatorScript(
     rules=(
         Rule(custom_id="held*", fault=Slow(seconds=HELD_S)),
         Rule(custom_id="stuck*", fault=Slow(seconds=86_400)),
+        Rule(custom_id="refusing*", fault=Refusal(category="cyber", explanation="no")),
         Rule(custom_id="failing*", fault=Status(status=400, message="the model said no")),
     )
 )

@@ -138,6 +138,16 @@ _FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "cache_hint": ({"cache_hint": "x"}, _INVALID, "cache_hint…"),
     "context_hint": ({"context_hint": "x"}, _INVALID, "context_hint…"),
     "fallbacks": ({"fallbacks": [_OLD]}, _INVALID, "fallbacks…"),
+    "the preview": (
+        {"research_preview_2026_02": "active"},
+        _INVALID,
+        "research_preview_2026_02…",
+    ),
+    "billing to a user profile": (
+        {"billing_policy": {"bill_to": "user_profile"}},
+        _INVALID,
+        "billing_policy…",
+    ),
     "a prompt longer than the limit": (
         {"messages": [{"role": "user", "content": "word " * 250_000}]},
         _INVALID,
@@ -216,6 +226,7 @@ def test_sampling_parameters_pass_under_the_older_version(caller: Caller, key: s
         {"messages": [{"role": "user", "content": _blocks("1h", "5m")}]},
         {"thinking": {"type": "adaptive"}},
         {"output_config": {"effort": "low"}},
+        {"fallback_credit_token": "token"},
     ],
     ids=str,
 )

@@ -120,6 +120,52 @@ def test_the_model_of_a_message_is_the_dated_one(caller: Caller) -> None:
     assert message["model"] == "claude-haiku-4-5-20251001"
 
 
+def test_a_refusal_is_a_succeeded_result(caller: Caller) -> None:
+    batch = caller.run(request("refusing"))
+    assert batch["request_counts"]["succeeded"] == 1
+    message = caller.results(batch["id"])["refusing"]["message"]
+    assert message["stop_reason"] == "refusal"
+    details = {"type": "refusal", "category": "cyber", "explanation": "no"}
+    assert message["stop_details"] == details
+
+
+def test_a_forced_tool_is_used(caller: Caller) -> None:
+    tool = {"name": "get", "input_schema": {"type": "object", "properties": {}}}
+    choice = {"type": "tool", "name": "get"}
+    batch = caller.run(request("a", max_tokens=512, tools=[tool], tool_choice=choice))
+    message = caller.results(batch["id"])["a"]["message"]
+    assert message["stop_reason"] == "tool_use"
+    block = message["content"][-1]
+    assert (block["type"], block["name"]) == ("tool_use", "get")
+    assert block["id"].startswith("toolu_") and isinstance(block["input"], dict)
+
+
+def test_structured_output_is_json_of_the_schema(caller: Caller) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"answer": {"type": "integer"}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    config = {"format": {"type": "json_schema", "schema": schema}}
+    batch = caller.run(request("a", max_tokens=512, output_config=config))
+    text = caller.results(batch["id"])["a"]["message"]["content"][0]["text"]
+    assert type(json.loads(text)["answer"]) is int
+
+
+def test_cached_tokens_are_counted_apart(caller: Caller) -> None:
+    block = {"type": "text", "text": "word " * 6000, "cache_control": {"type": "ephemeral"}}
+    first = caller.run(request("a", model="claude-haiku-4-5", system=[block]))
+    again = caller.run(request("b", model="claude-haiku-4-5", system=[block]))
+    written = caller.results(first["id"])["a"]["message"]["usage"]
+    read = caller.results(again["id"])["b"]["message"]["usage"]
+    tokens = written["cache_creation_input_tokens"]
+    assert tokens > 4096 and written["cache_read_input_tokens"] == 0
+    assert written["cache_creation"]["ephemeral_5m_input_tokens"] == tokens
+    assert (read["cache_read_input_tokens"], read["cache_creation_input_tokens"]) == (tokens, 0)
+    assert read["input_tokens"] == written["input_tokens"] < 100
+
+
 def test_an_errored_line_is_these_bytes(caller: Caller) -> None:
     batch = caller.run(request("b", messages=[]))
     body = caller.get(f"{BATCHES}/{batch['id']}/results").body
