@@ -5,11 +5,13 @@ one transaction, so a commit costs one hop and not one per statement (docs/decis
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from overnight.model import WorkerId
 
@@ -46,7 +48,8 @@ class Database:
         on_close: Callable[[], None],
     ) -> None:
         self.presence = presence
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer = _Desk(reader), _Desk(writer)
+        self._dialect = writer.dialect.name
         self._read_threads = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
         self._write_threads = ThreadPoolExecutor(writers, thread_name_prefix="store-write")
         self._on_close = on_close
@@ -54,14 +57,19 @@ class Database:
     @property
     def dialect(self) -> str:
         """Give `sqlite` or `postgresql`."""
-        return self._writer.dialect.name
+        return self._dialect
 
     async def read(self, question: Callable[[Connection], Answer]) -> Answer:
         """Answer a question from committed state."""
 
         def run() -> Answer:
-            with self._reader.connect() as connection:
-                return question(connection)
+            try:
+                return self._reader.transact(question)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+            # The server was restarted since this thread last asked; asking again is safe.
+            return self._reader.transact(question)
 
         return await asyncio.get_running_loop().run_in_executor(self._read_threads, run)
 
@@ -71,12 +79,9 @@ class Database:
         After a lost connection the commit may have happened all the same; a change must be
         safe to repeat.
         """
-
-        def run() -> Answer:
-            with self._writer.begin() as connection:
-                return change(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self._write_threads, run)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._write_threads, self._writer.transact, change
+        )
 
     async def close(self) -> None:
         """Wait for running transactions and release everything."""
@@ -85,8 +90,36 @@ class Database:
             self._read_threads.shutdown()
             self._write_threads.shutdown()
             self.presence.close()
-            self._reader.dispose()
-            self._writer.dispose()
+            # One engine may serve both desks: all its connections come back before it goes.
+            desks = (self._reader, self._writer)
+            for desk in desks:
+                desk.close()
+            for desk in desks:
+                desk.engine.dispose()
             self._on_close()
 
         await asyncio.to_thread(run)
+
+
+class _Desk:
+    """An engine of which each thread keeps one connection: taking it from a pool and giving it
+    back costs more than a small transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._mine = threading.local()
+        self._all: list[Connection] = []
+
+    def transact(self, step: Callable[[Connection], Answer]) -> Answer:
+        connection: Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = self._mine.connection = self.engine.connect()
+            self._all.append(connection)
+        # A connection that was lost is replaced by the next begin.
+        with connection.begin():
+            return step(connection)
+
+    def close(self) -> None:
+        """Close all connections; their threads must have ended."""
+        for connection in self._all:
+            connection.close()

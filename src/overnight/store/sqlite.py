@@ -17,6 +17,7 @@ from overnight.store.migrate import migrate
 
 _READERS = 4
 _BUSY_TIMEOUT_S = 30.0
+_AUTOCOMMIT: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
 
 
 class SoleWorker:
@@ -44,12 +45,16 @@ def open_sqlite(directory: Path) -> Database:
     lock = _lock(directory)
     try:
         url = f"sqlite:///{directory / 'overnight.db'}"
-        writer = _engine(url, size=1, begin="BEGIN IMMEDIATE")
-        reader = _engine(url, size=_READERS, begin="BEGIN")
+        writer = _engine(url, size=1)
+        # One statement sees one state by itself; a transaction around it would cost twice as much.
+        reader = _engine(url, size=_READERS, autocommit=True)
         try:
             with writer.begin() as connection:
                 migrate(connection)
-        except DatabaseError as error:
+        except BaseException as error:
+            writer.dispose()
+            if not isinstance(error, DatabaseError):
+                raise
             raise ConfigInvalid(
                 f"{directory / 'overnight.db'}: {error.orig}",
                 hint="is it an Overnight database, on a disk with space? --data DIR names another",
@@ -90,13 +95,14 @@ def _lock(directory: Path) -> int:
     return lock
 
 
-def _engine(url: str, *, size: int, begin: str) -> Engine:
+def _engine(url: str, *, size: int, autocommit: bool = False) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=0,
         connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S},
+        **(_AUTOCOMMIT if autocommit else {}),
     )
 
     @event.listens_for(engine, "connect")
@@ -108,8 +114,10 @@ def _engine(url: str, *, size: int, begin: str) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cache_size = -16000")
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+    if not autocommit:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
