@@ -126,6 +126,8 @@ async def serve(settings: Settings) -> None:
                     http="httptools",
                     ws="none",
                     server_header=False,
+                    # `base_url` reads the headers of proxies itself.
+                    proxy_headers=False,
                     timeout_keep_alive=_KEEP_ALIVE_S,
                     timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
                 )

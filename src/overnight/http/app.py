@@ -38,7 +38,7 @@ def build(
 ) -> ASGIApp:
     """Compose the application around the given parts."""
 
-    def admit(request: HttpRequest) -> None:
+    async def admit(request: HttpRequest) -> None:  # async, or it would run in a thread
         if request.url.path not in PUBLIC_PATHS:
             request.scope["state"][WORKSPACE] = service.keyring.admit(request.headers)
 
