@@ -40,13 +40,11 @@ def process(
 
 def start(command: Sequence[str | Path], *, folder: Path, log: str) -> Process:
     """Start a program in `folder`, its output in the file `log` there."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("OVERNIGHT_")}
-    environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     with (folder / log).open("ab") as output:
         return subprocess.Popen(
             [str(part) for part in command],
             cwd=folder,
-            env=environ,
+            env=environment(),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -91,23 +89,28 @@ def output_of(command: Sequence[str | Path], *, folder: Path) -> bytes:
 
     Raises: BenchFailed with what it said when it fails.
     """
-    running = start_piped(command, folder=folder)
-    printed, said = running.communicate()
+    running = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        printed, said = running.communicate()
+    finally:
+        stop(running)
     if running.returncode != 0:
         raise BenchFailed(f"{command[0]} failed: {said.decode('utf-8', 'replace')[-2000:]}")
     return printed
 
 
-def start_piped(command: Sequence[str | Path], *, folder: Path) -> Process:
-    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen(
-        [str(part) for part in command],
-        cwd=folder,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-    )
+def environment() -> dict[str, str]:
+    """Give what programs of a benchmark see: no settings, and the source of this checkout."""
+    root = Path(__file__).parents[1]
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("OVERNIGHT_")}
+    return environ | {"PYTHONPATH": os.pathsep.join((str(root), str(root / "src")))}
 
 
 def module(name: str, *arguments: str | Path | float) -> list[str]:

@@ -21,8 +21,9 @@ _HEAD = """\
 Written by `script/bench`; what each id measures stands at the top of its module in
 [`bench/figures`](figures). Every figure is measured in pairs, ours and then the floor (what the
 hardware and the fastest library allow) or a peer, one after the other on the same machine: the
-numbers are medians, the ratio is the median of the pairs' ratios, the range their lowest and
-highest. Absolute numbers say something about this machine only. Nothing here is a test.
+numbers are medians, the ratio is the median of the pairs' ratios, the range goes from the lowest to
+the highest ratio, or of ours where it stands alone. Absolute numbers say something about this
+machine only. Nothing here is a test.
 
 Clients and upstreams share the processors with the service. Every service is a fresh process with
 an empty data directory on the disk of the checkout, and every result is checked to be there.

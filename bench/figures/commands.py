@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.figure import Figure, Pair, Target, figure
+from bench.process import environment
 from bench.run import Run
 
 _PRICE = (
@@ -39,5 +40,5 @@ def commands(run: Run) -> Iterator[Figure]:
 
 def _took_ms(command: list[str]) -> float:
     began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=environment())
     return (time.perf_counter() - began) * 1000
