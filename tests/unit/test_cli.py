@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from overnight.cli import failure
 from overnight.cli.program import COMMANDS
+from overnight.errors import ServerUnreachable
 from overnight.settings import TABLE
 
 HEAVY = {
@@ -227,3 +229,16 @@ def test_at_most_20_mistakes_are_told_with_the_number_of_the_rest() -> None:
     call = Call("batches", "create", "-", "--base-url", NOBODY, stdin='{"custom_id":"a"}\n' * 30)
     assert call.err.count("Object missing required field") == 20
     assert "and 10 more problems" in call.err
+
+
+def test_causes_are_told_in_a_line_each_and_never_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = ServerUnreachable("the database does not answer: refused", hint="start it")
+    error.__cause__ = ValueError("(psycopg.OperationalError) refused\n(Background: a link)")
+    error.__cause__.__cause__ = PermissionError(13, "Permission denied")
+    assert failure.report(error, as_json=False) == 5
+    assert capsys.readouterr().err == (
+        "error: the database does not answer: refused\n"
+        "  because: Permission denied\n\nhint: start it\n"
+    )

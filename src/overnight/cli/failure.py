@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -116,8 +117,14 @@ def _print(
     click.echo("\n".join(lines), err=True)
 
 
-def _causes(error: BaseException) -> Iterator[str]:
-    cause = error.__cause__
+def _causes(error: OvernightError) -> Iterator[str]:
+    """Give each cause in one line, without those that the message tells already."""
+    told, cause = error.message, error.__cause__
     while cause is not None:
-        yield str(cause) or type(cause).__name__
+        text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+        line = (text.strip().splitlines() or [type(cause).__name__])[0]
+        # SQLAlchemy puts the driver's class before the driver's words.
+        if re.sub(r"^\([\w.]+\) ", "", line) not in told:
+            yield line
+            told += line
         cause = cause.__cause__
