@@ -30,6 +30,8 @@ from overnight.pipeline.progress import Meter
 from overnight.pipeline.retention import Keeper
 from overnight.pipeline.wake import Wakes
 from overnight.pipeline.worker import Worker
+from overnight.pricing import shelf
+from overnight.pricing.tariff import Tariff
 from overnight.settings import Settings
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
@@ -78,11 +80,12 @@ async def running(
         backend = backend or _backend(settings)
         await backend.start()
         stack.push_async_callback(backend.close)
+        tariff = await asyncio.to_thread(_tariff, settings, clock)
         meter = Meter(database=database, clock=clock, interval_s=settings.sweep_interval_s)
         loops = [meter.run]
         worker = None
         if settings.worker:
-            worker = _worker(settings, database, objects, backend, clock, wakes)
+            worker = _worker(settings, database, objects, backend, clock, wakes, tariff)
             loops += [
                 worker.run,
                 _planner(settings, database, objects, backend, clock, wakes).run,
@@ -101,6 +104,7 @@ async def running(
             keyring=Keyring(settings.api_keys),
             acceptor=_acceptor(settings, database, objects, clock, wakes),
             meter=meter,
+            tariff=tariff,
         )
         http = http_app.build(service, backend)
         yield Running(http=http, wakes=wakes, worker=worker, tasks=tasks)
@@ -263,6 +267,13 @@ def _keeper(
     )
 
 
+def _tariff(settings: Settings, clock: Clock) -> Tariff:
+    book = shelf.open_book(settings.price_book)
+    # Book `vendor` reads its data at the first question: not in a transaction, please.
+    book.prices(book.models[0], on=clock.now().date())
+    return Tariff(book)
+
+
 def _worker(
     settings: Settings,
     database: Database,
@@ -270,6 +281,7 @@ def _worker(
     backend: Backend,
     clock: Clock,
     wakes: Wakes,
+    tariff: Tariff,
 ) -> Worker:
     return Worker(
         database=database,
@@ -277,6 +289,7 @@ def _worker(
         backend=backend,
         clock=clock,
         wakes=wakes,
+        tariff=tariff,
         random=Random(),
         concurrency=settings.concurrency,
         max_attempts=settings.max_attempts,

@@ -1,9 +1,11 @@
 """The nouns: batch, request, outcome, shard, lease, usage. Values only; no I/O."""
 
 import os
+import re
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import Literal, NamedTuple, NewType
 
 import msgspec
 
@@ -14,8 +16,11 @@ WorkerId = NewType("WorkerId", str)
 # The alphabet of the wire's ids: no 0, O, I, l.
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
+_LONG_PROMPT = re.compile(r"(.+) > ([0-9]+)", re.DOTALL)
+
 BatchStatus = Literal["in_progress", "canceling", "ended"]
 OutcomeType = Literal["succeeded", "errored", "canceled", "expired"]
+ServiceTier = Literal["batch", "standard"]
 
 
 def _random_text(length: int) -> str:
@@ -33,6 +38,10 @@ def new_batch_id() -> BatchId:
 
 def new_message_id() -> str:
     return "msg_01" + _random_text(22)
+
+
+def new_estimate_id() -> str:
+    return "estimate_01" + _random_text(22)
 
 
 def new_request_id() -> str:
@@ -64,6 +73,47 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             output_tokens=self.output_tokens + other.output_tokens,
             web_searches=self.web_searches + other.web_searches,
         )
+
+
+class UsageKey(NamedTuple):
+    """What usage is summed up by: requests that have one rate per token class.
+
+    Written as text, because usage sums are kept as JSON: `model`, or `model > 200000`.
+    """
+
+    model: str
+    # The prompt was longer than this; 0 where length changes nothing.
+    over_tokens: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.model} > {self.over_tokens}" if self.over_tokens else self.model
+
+    @classmethod
+    def read(cls, text: str) -> "UsageKey":
+        """Read what `str` wrote."""
+        found = _LONG_PROMPT.fullmatch(text)
+        return cls(found[1], int(found[2])) if found else cls(text)
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the ledger: tokens of one class × a rate. None is an unknown price, never 0."""
+
+    # As the answers named it.
+    model: str
+    # Prompts longer than this; 0 where length changes nothing.
+    over_tokens: int = 0
+    token_class: str
+    # Tokens, or web searches.
+    count: int
+    service_tier: ServiceTier
+    # USD for a million tokens or a thousand searches.
+    rate_usd: Decimal | None
+    usd: Decimal | None
+    standard_rate_usd: Decimal | None
+    # What the standard tier would have charged.
+    standard_usd: Decimal | None
+    book: str
+    book_version: str
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +159,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     # `anthropic-beta` of the create call; applies to every row.
     betas: tuple[str, ...] = ()
     user_profile_id: str | None = None
+    # The estimate that the caller named at create, to compare the cost with.
+    estimate_id: str | None = None
     request_count: int
     input_key: str
     input_bytes: int

@@ -14,7 +14,7 @@ import msgspec
 ENV_PREFIX = "OVERNIGHT_"
 
 Kind = Literal["text", "whole", "number", "switch", "path", "list", "choice"]
-Form = Literal["any", "backend", "url", "database", "keys"]
+Form = Literal["any", "backend", "url", "database", "keys", "book"]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,10 @@ def converted(setting: Setting, value: object, folder: Path | None) -> object:
         case "path":
             return (folder or Path()) / Path(_text(value)).expanduser()
         case "text":
-            return _formed(setting.spec.form, _text(value))
+            text = _text(value)
+            if setting.spec.form == "book" and (text.endswith(".toml") or "/" in text):
+                return str((folder or Path()) / Path(text).expanduser())
+            return _formed(setting.spec.form, text)
 
 
 def shown(setting: Setting, value: object) -> object:

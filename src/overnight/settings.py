@@ -185,6 +185,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["refuse", "forward"],
         Spec(about="What becomes of a request with a parameter the API does not know."),
     ] = "refuse"
+    price_book: Annotated[
+        str,
+        Spec(
+            about="Prices by which batches are charged: published-2026, vendor, "
+            "vendor-2026-11-22, or the path of a .toml file.",
+            form="book",
+        ),
+    ] = "published-2026"
     simulator_script: Annotated[
         Path | None,
         Spec(

@@ -114,8 +114,9 @@ async def seal(database: Database, claim: Claim) -> tuple[bool, bool]:
     def change(connection: Connection) -> tuple[bool, bool]:
         fence = claim.shard.lease.fence
         sealed = shards.seal(connection, key, fence=fence, part=part, now=START + SECOND)
-        ended = sealed and batches.end_if_sealed(connection, key.batch_id, now=START + SECOND)
-        return sealed, ended
+        now = START + SECOND
+        ended = batches.end_if_sealed(connection, key.batch_id, now=now) if sealed else None
+        return sealed, ended is not None
 
     return await database.write(change)
 
@@ -284,7 +285,7 @@ async def test_a_deleted_batch_frees_its_idempotency_key(database: Database) -> 
 
     def end(connection: Connection) -> bool:
         batches.mark_planned(connection, batch.id, plan_key="p", now=START)
-        return batches.end_if_sealed(connection, batch.id, now=START)
+        return batches.end_if_sealed(connection, batch.id, now=START) is not None
 
     assert await database.write(end)
     await database.write(lambda c: batches.mark_deleted(c, batch.id, HERE, now=START))
@@ -463,7 +464,11 @@ async def test_the_last_seal_ends_the_batch_with_counts_usage_and_results(
     assert (found.status, found.ended_at) == ("ended", START + SECOND)
     assert found.counts == Counts(succeeded=4)
     live = await database.read(lambda c: batches.live(c, found))
-    assert live == batches.Live(counts=found.counts, usage=Usage(input_tokens=220, output_tokens=4))
+    assert live.counts == found.counts
+    assert live.usage == {
+        "m": Usage(input_tokens=20, output_tokens=2), "n": Usage(input_tokens=200, output_tokens=2),
+    }  # fmt: skip
+    assert live.total_usage == Usage(input_tokens=220, output_tokens=4)
     parts = await database.read(lambda c: shards.results(c, found.id))
     assert parts == [("msgbatch_a/results-0", 10), ("msgbatch_a/results-1", 10)]
     key = ShardKey(found.id, 0)

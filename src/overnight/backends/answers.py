@@ -105,6 +105,9 @@ class _ModelPage(msgspec.Struct):
     last_id: str | None = None
 
 
+# Far above what any answer uses; a batch of such answers still fits a 64-bit sum.
+_MAX_COUNT = 10**12
+
 # RecursionError: arrays or objects nested deeper than the decoder goes.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -206,19 +209,25 @@ def _error(body: bytes) -> _ErrorBody:
 def _usage(usage: _Usage) -> Usage:
     """Count cache writes without a breakdown as 5-minute writes."""
     written = usage.cache_creation or _CacheCreation()
-    write_1h = written.ephemeral_1h_input_tokens or 0
+    write_1h = _count(written.ephemeral_1h_input_tokens)
     write_5m = max(
-        (usage.cache_creation_input_tokens or 0) - write_1h, written.ephemeral_5m_input_tokens or 0
+        _count(usage.cache_creation_input_tokens) - write_1h,
+        _count(written.ephemeral_5m_input_tokens),
     )
     tools = usage.server_tool_use
     return Usage(
-        input_tokens=usage.input_tokens or 0,
+        input_tokens=_count(usage.input_tokens),
         cache_write_5m_tokens=write_5m,
         cache_write_1h_tokens=write_1h,
-        cache_read_tokens=usage.cache_read_input_tokens or 0,
-        output_tokens=usage.output_tokens or 0,
-        web_searches=(tools.web_search_requests or 0) if tools else 0,
+        cache_read_tokens=_count(usage.cache_read_input_tokens),
+        output_tokens=_count(usage.output_tokens),
+        web_searches=_count(tools.web_search_requests) if tools else 0,
     )
+
+
+def _count(told: int | None) -> int:
+    """Read a count as far as it can be one: sums of counts must stay countable."""
+    return min(max(told or 0, 0), _MAX_COUNT)
 
 
 def _model(listed: _ListedModel) -> Model:

@@ -14,6 +14,7 @@ from overnight.model import WorkspaceId
 from overnight.pipeline.accept import Acceptor
 from overnight.pipeline.progress import Meter
 from overnight.pipeline.wake import Wakes
+from overnight.pricing.tariff import Tariff
 from overnight.settings import Settings
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
@@ -34,6 +35,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     keyring: Keyring
     acceptor: Acceptor
     meter: Meter
+    tariff: Tariff
 
 
 # Injected under the key `service`; its parts cannot be validated by the framework.

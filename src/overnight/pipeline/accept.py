@@ -30,6 +30,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     betas: tuple[str, ...] = ()
     user_profile_id: str | None = None
     idempotency_key: str | None = None
+    # Of `POST /overnight/v1/estimates`; it must exist.
+    estimate_id: str | None = None
 
 
 class Acceptor:
@@ -119,6 +121,7 @@ class Acceptor:
             api_version=submission.api_version,
             betas=submission.betas,
             user_profile_id=submission.user_profile_id,
+            estimate_id=submission.estimate_id,
             request_count=count,
             input_key=key,
             input_bytes=size_bytes,

@@ -20,6 +20,7 @@ from overnight.pipeline.held import Work, Workload
 from overnight.pipeline.journal import Journal
 from overnight.pipeline.lease import settle_unsent
 from overnight.pipeline.wake import sleep_or
+from overnight.pricing.tariff import Tariff
 from overnight.wire.results import errored_line, expired_line, succeeded_line
 
 # Longer than any backend takes for one answer.
@@ -46,6 +47,7 @@ class Dispatcher:
         journal: Journal,
         backend: Backend,
         gate: Gate,
+        tariff: Tariff,
         clock: Clock,
         random: Random,
         max_attempts: int,
@@ -54,6 +56,7 @@ class Dispatcher:
         self._journal = journal
         self._backend = backend
         self._gate = gate
+        self._tariff = tariff
         self._clock = clock
         self._random = random
         self._max_attempts = max_attempts
@@ -114,8 +117,9 @@ class Dispatcher:
         else:
             self._gate.answered()
             reply = answer.reply
+            key = self._tariff.key(reply.model, reply.usage, on=held.batch.created_at.date())
             await self._journal.add(
-                held, work.position, answer.line, "succeeded", model=reply.model, usage=reply.usage
+                held, work.position, answer.line, "succeeded", usage_key=key, usage=reply.usage
             )
         if self._gate.open:
             self._opened.set()

@@ -1,12 +1,15 @@
-"""End: seal what is journaled; with the last shard the batch ends, in the same transaction."""
+"""End: seal what is journaled; with the last shard the batch ends and is charged, in one change."""
 
 import asyncio
 
 from sqlalchemy import Connection
 
 from overnight.clock import Clock
+from overnight.model import Charge
 from overnight.pipeline.wake import Wakes
-from overnight.store import batches, shards
+from overnight.pricing.tariff import Tariff
+from overnight.store import batches, ledger, shards
+from overnight.store.batches import Ended
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 from overnight.store.shards import SealedPart, ShardKey
@@ -16,12 +19,19 @@ class Sealer:
     """Turns the journal of a shard into its results object."""
 
     def __init__(
-        self, *, database: Database, objects: ObjectDirectory, clock: Clock, wakes: Wakes
+        self,
+        *,
+        database: Database,
+        objects: ObjectDirectory,
+        clock: Clock,
+        wakes: Wakes,
+        tariff: Tariff,
     ) -> None:
         self._database = database
         self._objects = objects
         self._clock = clock
         self._wakes = wakes
+        self._tariff = tariff
 
     async def seal(self, key: ShardKey, *, fence: int) -> bool:
         """Seal a shard whose requests all have their outcome; False when its lease is lost.
@@ -36,9 +46,17 @@ class Sealer:
 
         def seal(connection: Connection) -> tuple[bool, bool]:
             sealed = shards.seal(connection, key, fence=fence, part=part, now=now)
-            return sealed, sealed and batches.end_if_sealed(connection, key.batch_id, now=now)
+            ended = batches.end_if_sealed(connection, key.batch_id, now=now) if sealed else None
+            if ended is not None:
+                ledger.charge(connection, ended.batch, self._charges(ended), at=now)
+            return sealed, ended is not None
 
         sealed, ended = await self._database.write(seal)
         if ended:
             self._wakes.cleared.ring()
         return sealed
+
+    def _charges(self, ended: Ended) -> tuple[Charge, ...]:
+        # By the prices of the day on which the batch was created: those its caller could see.
+        on = ended.batch.created_at.date()
+        return self._tariff.charges(ended.usage, tier="batch", on=on)

@@ -71,7 +71,7 @@ class Journal:
         line: bytes,
         outcome: OutcomeType,
         *,
-        model: str | None = None,
+        usage_key: str | None = None,
         usage: Usage | None = None,
     ) -> asyncio.Future[None]:
         """Add an outcome; the future ends when it is durable, or its shard's lease is lost.
@@ -85,9 +85,9 @@ class Journal:
         entries.positions.append(position)
         entries.lines.append(line)
         entries.counts[outcome] += 1
-        if usage is not None and model is not None:
-            so_far = entries.usage.get(model)
-            entries.usage[model] = usage if so_far is None else so_far + usage
+        if usage is not None and usage_key is not None:
+            so_far = entries.usage.get(usage_key)
+            entries.usage[usage_key] = usage if so_far is None else so_far + usage
         return self._committed
 
     def settled(self, held: HeldShard) -> None:
@@ -147,8 +147,8 @@ class Journal:
 def _recording(held: HeldShard, entries: _Entries) -> Recording:
     before, counts = held.totals, entries.counts
     usage = dict(before.usage)
-    for model, more in entries.usage.items():
-        usage[model] = usage[model] + more if model in usage else more
+    for key, more in entries.usage.items():
+        usage[key] = usage[key] + more if key in usage else more
     after: Totals = replace(
         before,
         succeeded=before.succeeded + counts["succeeded"],

@@ -57,7 +57,7 @@ class Meter:
         live = await self._database.read(lambda c: batches.live(c, batch))
         if batch.status == "ended":
             ended = Forecast(None, None, None, "ended")
-            return progress(batch, batch.counts, live.usage, ended)
+            return progress(batch, batch.counts, live.total_usage, ended)
         now = self._clock.now()
         samples = [
             sample
@@ -66,4 +66,4 @@ class Meter:
         ]
         samples.append(Sample(now, live.counts.recorded))
         outlook = forecast(samples, total=batch.request_count, now=now, expires_at=batch.expires_at)
-        return progress(batch, live.counts, live.usage, outlook)
+        return progress(batch, live.counts, live.total_usage, outlook)

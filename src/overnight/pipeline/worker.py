@@ -17,6 +17,7 @@ from overnight.pipeline.held import HeldShard, Workload
 from overnight.pipeline.journal import Journal
 from overnight.pipeline.lease import Leaser
 from overnight.pipeline.wake import Wakes
+from overnight.pricing.tariff import Tariff
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 
@@ -39,6 +40,7 @@ class Worker:
         backend: Backend,
         clock: Clock,
         wakes: Wakes,
+        tariff: Tariff,
         random: Random,
         concurrency: int,
         max_attempts: int,
@@ -74,11 +76,14 @@ class Worker:
             journal=self._journal,
             backend=backend,
             gate=Gate(random=random),
+            tariff=tariff,
             clock=clock,
             random=random,
             max_attempts=max_attempts,
         )
-        self._sealer = Sealer(database=database, objects=objects, clock=clock, wakes=wakes)
+        self._sealer = Sealer(
+            database=database, objects=objects, clock=clock, wakes=wakes, tariff=tariff
+        )
         self._senders: list[asyncio.Task[None]] = []
         self._loops: list[asyncio.Task[None]] = []
         self._seals: set[asyncio.Task[None]] = set()

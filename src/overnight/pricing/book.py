@@ -104,6 +104,11 @@ class PriceBook(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """Give what tells this state of the book from others of its name."""
+        ...
+
+    @property
     def models(self) -> tuple[str, ...]:
         """Give the ids of all models, in the book's order."""
         ...
@@ -183,6 +188,10 @@ class ListedBook(msgspec.Struct, frozen=True, kw_only=True):
     dated: date
     source: Source
     entries: tuple[ModelEntry, ...]
+
+    @property
+    def version(self) -> str:
+        return self.dated.isoformat()
 
     @property
     def models(self) -> tuple[str, ...]:

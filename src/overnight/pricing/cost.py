@@ -114,12 +114,19 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cost(
-    usage: Usage, *, model: str, tier: Tier, book: PriceBook, on: date, requests: int = 1
+    usage: Usage,
+    *,
+    model: str,
+    tier: Tier,
+    book: PriceBook,
+    on: date,
+    requests: int = 1,
+    prompt_tokens: int | None = None,
 ) -> Cost:
     """Price a usage. Pure: the same arguments give the same digits.
 
     `requests` says how many requests the usage sums up. It matters only for models whose price
-    depends on the length of a prompt: the mean length decides.
+    depends on the length of a prompt: `prompt_tokens` decides, else the mean length.
 
     Raises: InvalidRequest for a tier that does not exist, or a count out of range.
     """
@@ -128,8 +135,9 @@ def cost(
     counts = {token_class: _count(usage, token_class) for token_class in TokenClass}
     if not 1 <= requests <= MAX_COUNT:
         raise InvalidRequest(f"requests: {requests}: at least 1, at most {MAX_COUNT:,}")
-    prompt = sum(counts[token_class] for token_class in PROMPT_CLASSES)
-    prices = book.prices(model, on=on, prompt_tokens=-(-prompt // requests))
+    if prompt_tokens is None:
+        prompt_tokens = -(-prompt_length(usage) // requests)
+    prices = book.prices(model, on=on, prompt_tokens=prompt_tokens)
     rates: Rates = prices.rates(tier) if prices else {}
     standard: Rates = prices.standard if prices else {}
     return Cost(
@@ -147,6 +155,11 @@ def cost(
         ),
         near_models=() if prices else near(model, book),
     )
+
+
+def prompt_length(usage: Usage) -> int:
+    """Give the tokens of the prompt, however they were billed."""
+    return sum(int(getattr(usage, _COUNTS[token_class])) for token_class in PROMPT_CLASSES)
 
 
 def amount(count: int, rate: Decimal, token_class: TokenClass) -> Decimal:

@@ -23,6 +23,7 @@ from overnight import lifecycle
 from overnight.model import Batch, BatchId, BatchStatus, Counts, Usage, WorkspaceId
 from overnight.store.schema import batches, from_optional_us, from_us, shards, to_us
 
+# Under the text of a `model.UsageKey`.
 UsageByModel = dict[str, Usage]
 
 # Built once: clients poll with it.
@@ -54,7 +55,18 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     """Where a batch stands right now, unlike the wire's counts."""
 
     counts: Counts
-    usage: Usage
+    usage: UsageByModel
+
+    @property
+    def total_usage(self) -> Usage:
+        return sum(self.usage.values(), start=Usage())
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that has just ended, and what its succeeded requests used."""
+
+    batch: Batch
+    usage: UsageByModel
 
 
 def encode_usage(usage: UsageByModel) -> str:
@@ -84,6 +96,7 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
             api_version=batch.api_version,
             betas=",".join(batch.betas),
             user_profile_id=batch.user_profile_id,
+            estimate_id=batch.estimate_id,
             idempotency_key=idempotency_key,
             request_count=batch.request_count,
             input_key=batch.input_key,
@@ -268,7 +281,7 @@ def live(connection: Connection, batch: Batch) -> Live:
         ).where(shards.c.batch_id == batch.id)
     ).all()
     counts, usage = _sum(rows, batch.request_count)
-    return Live(counts=counts, usage=sum(usage.values(), start=Usage()))
+    return Live(counts=counts, usage=usage)
 
 
 def recorded(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, int]:
@@ -282,8 +295,10 @@ def recorded(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Batch
     return {row.batch_id: int(row.recorded) for row in rows}
 
 
-def end_if_sealed(connection: Connection, batch_id: BatchId, *, now: datetime) -> bool:
+def end_if_sealed(connection: Connection, batch_id: BatchId, *, now: datetime) -> Ended | None:
     """End the batch when its last shard is sealed: status, time, counts, usage in one change.
+
+    Gives the batch to the one caller that ended it, to be charged in the same transaction.
 
     Locks the batch's row first: two workers that seal the last two shards at once must not both
     believe that the other's is still open.
@@ -292,12 +307,12 @@ def end_if_sealed(connection: Connection, batch_id: BatchId, *, now: datetime) -
         select(batches).where(batches.c.id == batch_id).with_for_update()
     ).one_or_none()
     if row is None or row.status == "ended" or row.planned_at is None:
-        return False
+        return None
     open_shard = select(shards.c.number).where(
         shards.c.batch_id == batch_id, shards.c.sealed_at.is_(None)
     )
     if connection.execute(open_shard.limit(1)).first() is not None:
-        return False
+        return None
     rows = connection.execute(
         select(
             shards.c.succeeded,
@@ -322,7 +337,7 @@ def end_if_sealed(connection: Connection, batch_id: BatchId, *, now: datetime) -
             usage=encode_usage(usage),
         )
     )
-    return True
+    return Ended(batch=ended, usage=usage)
 
 
 def due_for_archive(connection: Connection, *, now: datetime, limit: int) -> list[BatchId]:
@@ -453,6 +468,7 @@ def _batch(row: Row[*tuple[Any, ...]]) -> Batch:
         api_version=row.api_version,
         betas=tuple(row.betas.split(",")) if row.betas else (),
         user_profile_id=row.user_profile_id,
+        estimate_id=row.estimate_id,
         request_count=row.request_count,
         input_key=row.input_key,
         input_bytes=row.input_bytes,

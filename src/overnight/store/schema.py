@@ -60,8 +60,10 @@ batches = Table(
     Column("errored", Integer, nullable=False, server_default=text("0")),
     Column("canceled", Integer, nullable=False, server_default=text("0")),
     Column("expired", Integer, nullable=False, server_default=text("0")),
-    # JSON, model → usage; frozen at the end.
+    # JSON, `model.UsageKey` → usage; frozen at the end.
     Column("usage", Text, nullable=False, server_default=text("'{}'")),
+    # The estimate that the caller named at create.
+    Column("estimate_id", Text),
 )
 
 Index("ix_batches_list", batches.c.workspace_id, batches.c.created_at, batches.c.id)
@@ -124,7 +126,7 @@ shards = Table(
     Column("errored", Integer, nullable=False, server_default=text("0")),
     Column("canceled", Integer, nullable=False, server_default=text("0")),
     Column("expired", Integer, nullable=False, server_default=text("0")),
-    # JSON, model → usage.
+    # JSON, `model.UsageKey` → usage.
     Column("usage", Text, nullable=False, server_default=text("'{}'")),
     # Set together: every request of the shard has its outcome in this object.
     Column("sealed_at", BigInteger),
@@ -158,6 +160,54 @@ journal = Table(
 )
 
 Index("ix_journal_shard", journal.c.batch_id, journal.c.shard, journal.c.id)
+
+# The ledger: rows are added and never changed, and outlive their batch.
+charges = Table(
+    "charges",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # When the batch ended.
+    Column("charged_at", BigInteger, nullable=False),
+    Column("workspace_id", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("service_tier", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    # Prompts longer than this; 0 where length changes nothing.
+    Column("over_tokens", Integer, nullable=False),
+    Column("token_class", Text, nullable=False),
+    # Tokens, or web searches.
+    Column("units", BigInteger, nullable=False),
+    # Exact decimals in USD; NULL is an unknown price. Rates are per million, or thousand searches.
+    Column("rate_usd", Text),
+    Column("amount_usd", Text),
+    Column("standard_rate_usd", Text),
+    Column("standard_usd", Text),
+    Column("book", Text, nullable=False),
+    Column("book_version", Text, nullable=False),
+)
+
+Index("ix_charges_charged_at", charges.c.charged_at)
+# A batch is charged once.
+Index(
+    "uq_charges_line",
+    charges.c.batch_id,
+    charges.c.model,
+    charges.c.over_tokens,
+    charges.c.token_class,
+    unique=True,
+)
+
+# What callers were quoted, to be compared with what their batches come to.
+estimates = Table(
+    "estimates",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("workspace_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # Exact decimals in USD; equal where the estimate is one amount.
+    Column("low_usd", Text, nullable=False),
+    Column("high_usd", Text, nullable=False),
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
