@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import signal
 import socket
 import sys
@@ -116,7 +115,6 @@ async def serve(settings: Settings) -> None:
     Raises: OvernightError for whatever a user can act on: the address, the data directory, the
     database, the configuration.
     """
-    _refuse_open_house(settings)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     listener = _listen(settings.host, settings.port)
     with listener:
@@ -297,22 +295,6 @@ def _worker(
         shard_requests=settings.shard_requests,
         sweep_interval_s=settings.sweep_interval_s,
     )
-
-
-def _refuse_open_house(settings: Settings) -> None:
-    if settings.api_keys or settings.open or _is_loopback(settings.host):
-        return
-    raise ConfigInvalid(
-        f"--host {settings.host} can be reached from other machines, and no key is configured",
-        hint="set OVERNIGHT_API_KEYS, or say --open if everyone who reaches it may call",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:

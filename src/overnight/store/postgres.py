@@ -2,6 +2,8 @@
 
 import hashlib
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -60,35 +62,20 @@ def open_postgres(url: str) -> Database:
 
     Raises: ConfigInvalid when the URL is malformed or the server cannot be reached.
     """
+    engine = _engine(url, pool_size=_READERS + _WRITERS, max_overflow=0)
     try:
-        engine = create_engine(
-            _with_driver(url),
-            pool_size=_READERS + _WRITERS,
-            max_overflow=0,
-            connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
-        )
-        presence = create_engine(
-            _with_driver(url),
-            poolclass=NullPool,
-            connect_args={"connect_timeout": _CONNECT_TIMEOUT_S, "keepalives_idle": 5},
-        )
-        try:
-            with engine.begin() as connection:
-                migrate(connection)
-        except BaseException:
-            engine.dispose()
+        with engine.begin() as connection:
+            migrate(connection)
+    except BaseException as error:
+        engine.dispose()
+        if not isinstance(error, OperationalError):
             raise
-    except ArgumentError as error:
-        raise ConfigInvalid(
-            "--database-url is not a database URL",
-            hint="write it as postgresql://user:password@host:5432/name",
-        ) from error
-    except OperationalError as error:
         cause = str(error.orig).strip().splitlines()[0]
         raise ConfigInvalid(
             f"the database at {engine.url.host}:{engine.url.port or 5432} does not answer: {cause}",
             hint="is it running, and are user, password and name in --database-url right?",
         ) from error
+    presence = _engine(url, poolclass=NullPool, connect_args={"keepalives_idle": 5})
     return Database(
         reader=engine,
         writer=engine,
@@ -99,9 +86,21 @@ def open_postgres(url: str) -> Database:
     )
 
 
-def _with_driver(url: str) -> str:
+def _engine(url: str, *, connect_args: Mapping[str, int] | None = None, **pool: Any) -> Engine:
     scheme, _, rest = url.partition("://")
-    return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
+    if scheme in {"postgres", "postgresql"}:
+        url = f"postgresql+psycopg://{rest}"
+    try:
+        return create_engine(
+            url,
+            connect_args={"connect_timeout": _CONNECT_TIMEOUT_S, **(connect_args or {})},
+            **pool,
+        )
+    except ArgumentError as error:
+        raise ConfigInvalid(
+            "--database-url is not a database URL",
+            hint="write it as postgresql://user:password@host:5432/name",
+        ) from error
 
 
 def _lock_key(worker: WorkerId) -> int:
