@@ -64,3 +64,26 @@ pip_install() { # pip_install FOLDER ARGUMENT…
 stamp() { # stamp FOLDER LOCK [FILE…]: what is_installed looks for
   digest "$1/bin/python" "requirements/$2.txt" "${@:3}" >"$1/.locked-$2"
 }
+
+find_chromium() {
+  local name
+  for name in ${OVERNIGHT_CHROMIUM:-} chromium chromium-browser google-chrome; do
+    if command -v "$name"; then
+      return
+    fi
+  done
+  return 1
+}
+
+need_chromium() { # gives the path of a Chromium; installs one where that is ours to do
+  if ! find_chromium; then
+    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+      fail "no Chromium found, and the tests of the pages drive one" \
+        "install it (Debian, Ubuntu: apt-get install chromium), or name it: OVERNIGHT_CHROMIUM=/path"
+    fi
+    echo "Installing chromium …" >&2
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >&2
+    find_chromium || fail "apt-get installed no chromium" "name one: OVERNIGHT_CHROMIUM=/path"
+  fi
+}
