@@ -16,6 +16,8 @@ WorkerId = NewType("WorkerId", str)
 # The alphabet of the wire's ids: no 0, O, I, l.
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
+# Where the wire's reports draw the line between two context windows.
+LONG_CONTEXT_TOKENS = 200_000
 _LONG_PROMPT = re.compile(r"(.+) > ([0-9]+)", re.DOTALL)
 
 BatchStatus = Literal["in_progress", "canceling", "ended"]

@@ -21,13 +21,13 @@ from overnight.errors import (
     RequestTooLarge,
     Unavailable,
 )
-from overnight.http import batches, extensions, messages, models
+from overnight.http import batches, costs, extensions, messages, models, prices, reports
 from overnight.http.service import WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
 from overnight.wire.errors import error_body, error_headers
 
 # Everything else needs a key, when keys are configured.
-PUBLIC_PATHS = frozenset({"/healthz"})
+PUBLIC_PATHS = frozenset({"/healthz"}) | prices.PUBLIC_PATHS
 _REQUEST_ID = "request_id"
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,10 @@ def build(
     app = Litestar(
         route_handlers=[
             *batches.routes,
+            *costs.routes,
             *extensions.routes,
+            *prices.routes,
+            *reports.routes,
             messages.create_message,
             messages.count_tokens,
             models.list_models,

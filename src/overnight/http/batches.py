@@ -15,7 +15,7 @@ from overnight.http.body import decoded_body
 from overnight.http.service import AService, HttpRequest, Service, base_url, workspace_of
 from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Submission
-from overnight.store import batches, shards
+from overnight.store import batches, estimates, shards
 from overnight.store.shards import SealedPart
 from overnight.wire.batches import (
     DeletedMessageBatch,
@@ -41,6 +41,7 @@ async def create_batch(request: HttpRequest, service: AService) -> Response[Mess
         betas=betas(request.headers),
         user_profile_id=request.headers.get("anthropic-user-profile-id"),
         idempotency_key=_idempotency_key(request),
+        estimate_id=await _estimate_id(request, service),
     )
     body = decoded_body(request, max_bytes=service.settings.max_batch_bytes)
     batch = await service.acceptor.accept(body, submission)
@@ -179,6 +180,20 @@ def _idempotency_key(request: HttpRequest) -> str | None:
             f"idempotency-key: {len(key)} characters, between 1 and {_MAX_IDEMPOTENCY_KEY}"
         )
     return key
+
+
+async def _estimate_id(request: HttpRequest, service: Service) -> str | None:
+    estimate_id = request.headers.get("overnight-estimate-id")
+    if not estimate_id:
+        return None
+    workspace = workspace_of(request)
+    found = await service.database.read(lambda c: estimates.find(c, estimate_id, workspace))
+    if found is None:
+        raise InvalidRequest(
+            "overnight-estimate-id: no estimate has this id",
+            hint="take one from POST /overnight/v1/estimates, or leave the header out",
+        )
+    return found.id
 
 
 async def _stream(service: Service, parts: list[SealedPart]) -> AsyncIterator[bytes]:

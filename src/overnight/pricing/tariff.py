@@ -9,12 +9,9 @@ from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
 
-from overnight.model import Charge, ServiceTier, Usage, UsageKey
+from overnight.model import LONG_CONTEXT_TOKENS, Charge, ServiceTier, Usage, UsageKey
 from overnight.pricing.book import PriceBook
 from overnight.pricing.cost import CostLine, cost, prompt_length
-
-# Where the wire's reports draw the line between two context windows.
-LONG_CONTEXT_TOKENS = 200_000
 
 
 class Tariff:

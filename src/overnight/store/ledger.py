@@ -18,13 +18,12 @@ from sqlalchemy import (
     select,
 )
 
-from overnight.model import Batch, BatchId, Charge
+from overnight.model import LONG_CONTEXT_TOKENS, Batch, BatchId, Charge
 from overnight.store.schema import charges, from_us, to_us
 
 # What reports tell charges apart by, beside the day, hour or minute.
 Dimension = Literal["workspace_id", "service_tier", "model", "context", "token_class", "rate_usd"]
-# Prompts above it are in the second class of the dimension `context`.
-LONG_CONTEXT_TOKENS = 200_000
+# Prompts above LONG_CONTEXT_TOKENS are in the first class of the dimension `context`.
 LONG, SHORT = "long", "short"
 
 _context: Label[str] = case(
