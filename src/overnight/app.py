@@ -83,6 +83,9 @@ async def running(
         meter = Meter(database=database, clock=clock, interval_s=settings.sweep_interval_s)
         loops = [meter.run]
         worker = None
+        tasks: set[asyncio.Task[None]] = set()
+        # After the drain: to end the worker's own task is to cut its senders.
+        stack.push_async_callback(_stop, tasks)
         if settings.worker:
             worker = _worker(settings, database, objects, backend, clock, wakes, tariff)
             loops += [
@@ -92,8 +95,7 @@ async def running(
             ]
             await worker.start()
             stack.push_async_callback(worker.drain, settings.drain_timeout_s)
-        tasks = {asyncio.create_task(loop()) for loop in loops}
-        stack.push_async_callback(_stop, tasks)
+        tasks |= {asyncio.create_task(loop()) for loop in loops}
         service = Service(
             settings=settings,
             database=database,

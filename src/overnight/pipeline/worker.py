@@ -90,7 +90,7 @@ class Worker:
 
     async def start(self) -> None:
         """Free what dead workers held, then begin to work."""
-        await self._leaser.sweep()
+        await self._leaser.free_the_dead()
         self._loops = [
             asyncio.ensure_future(self._journal.run()),
             asyncio.ensure_future(_repeat("claiming shards", self._leaser.feed)),
@@ -110,9 +110,12 @@ class Worker:
         self._workload.drain()
         self._dispatcher.drain()
         if self._senders:
-            _, late = await asyncio.wait(self._senders, timeout=timeout_s)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(self._senders, timeout=timeout_s)
+            # Not those who wait for the journal: they all wait for one future, and the flush
+            # needs it.
+            for held in self._workload.held.values():
+                for task in held.sending:
+                    task.cancel()
         self._journal.stop()
         await self._journal.flush()
         if self._seals:
@@ -135,8 +138,13 @@ class Worker:
         while True:
             try:
                 await self._sealer.seal(held.key, fence=held.fence)
-            except (OSError, DBAPIError) as error:
-                log.error("results cannot be stored, to be tried again: %s", _reason(error))
+            except Exception as error:
+                # Not only disks and databases: a defect must neither stop the others nor pass
+                # in silence, for without its seal a batch never ends.
+                log.error(
+                    "results of shard %d of %s cannot be stored, to be tried again: %s",
+                    held.key.number, held.key.batch_id, _reason(error),
+                )  # fmt: skip
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_CAP_S)
             else:
@@ -168,4 +176,6 @@ async def _repeat(what: str, step: Callable[[], Awaitable[None]]) -> None:
 
 def _reason(error: Exception) -> str:
     """Say what happened without the statement's parameters, which may hold results."""
-    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    if isinstance(error, DBAPIError):
+        return str(error.orig)
+    return str(error) if isinstance(error, (OSError, EOFError)) else type(error).__name__
