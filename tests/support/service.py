@@ -45,7 +45,7 @@ class Service(NamedTuple):
 
 def settings_for(data: Path, **changes: Any) -> Settings:
     """Give settings for a test: everything due is looked for at once."""
-    settings = Settings(data=data, port=0, sweep_interval_s=0.05, drain_timeout_s=5.0)
+    settings = Settings(data=data, port=0, sweep_interval_s=0.05, drain_timeout_s=0.2)
     return replace(settings, **changes)
 
 
