@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +24,9 @@ from overnight.pricing.quantity import (
 from overnight.pricing.quote import MAX_MODELS, Quote, quote
 from overnight.pricing.workload import TTLS, Workload
 
+if TYPE_CHECKING:
+    from overnight.pricing.link import Question
+
 DEFAULT_BASE_URL = "http://127.0.0.1:8484"
 
 
@@ -31,8 +35,8 @@ DEFAULT_BASE_URL = "http://127.0.0.1:8484"
 @click.option(
     "--requests", default="1", metavar="N", help="How many, as 10k or 1.2M.  [default: 1]"
 )
-@click.option("--in", "tokens_in", required=True, metavar="N", help="Prompt tokens of a request.")
-@click.option("--out", "tokens_out", required=True, metavar="N", help="Output tokens of a request.")
+@click.option("--in", "tokens_in", metavar="N", help="Prompt tokens of a request.")
+@click.option("--out", "tokens_out", metavar="N", help="Output tokens of a request.")
 @click.option("--cache-read", metavar="SHARE", help="Cached share of the prompt: 0.8 or 80%.")
 @click.option("--shared", metavar="N", help="The same in tokens: the prompt's shared beginning.")
 @click.option("--cache-ttl", type=click.Choice(TTLS), default="5m", show_default=True)
@@ -43,6 +47,7 @@ DEFAULT_BASE_URL = "http://127.0.0.1:8484"
               help="A name, or your own TOML file.")  # fmt: skip
 @click.option("--on", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Prices of that day.")
 @click.option("--link", is_flag=True, help="Print a link to the calculator instead.")
+@click.option("--page", metavar="FILE", help="Write the calculator as one HTML file instead.")
 @output_options
 def price(
     out: Output,
@@ -52,7 +57,10 @@ def price(
     price_book: str,
     on: date | None,
     link: bool,
+    page: str | None,
     concurrency: str,
+    tokens_in: str | None,
+    tokens_out: str | None,
     **numbers: str,
 ) -> None:
     """Say what a job costs, batch against standard.
@@ -61,18 +69,25 @@ def price(
     Example:
       overnight price --model claude-haiku-4-5 --requests 100k --in 200 --out 50
     """
-    work = workload(**numbers)
     book = shelf.open_book(price_book)
+    day = date(on.year, on.month, on.day) if on else doors.today()
+    if page and tokens_in is tokens_out is None:
+        _write_page(page, out, book=book, on=day)
+        return
     found = quote(
-        work,
+        workload(
+            tokens_in=_given(tokens_in, "--in"), tokens_out=_given(tokens_out, "--out"), **numbers
+        ),
         models=models or _all(book),
         tier=tier,
         book=book,
-        on=date(on.year, on.month, on.day) if on else doors.today(),
+        on=day,
         concurrency=whole(concurrency, name="--concurrency", at_most=100_000, at_least=1),
     )
     # Rich is imported by whoever prints a table, urllib by whoever prints a link.
-    if out.as_json:
+    if page:
+        _write_page(page, out, book=book, on=day, question=question_of(found, book.name))
+    elif out.as_json:
         from overnight.pricing import document
 
         out.document(document.of_quote(found) | {"link": link_to(found, price_book)})
@@ -124,17 +139,41 @@ def workload(
 
 def link_to(found: Quote, price_book: str) -> str:
     """Give the link that opens the calculator with this question."""
-    from overnight.pricing.link import Question, fragment
+    from overnight.pricing.link import fragment
 
-    asked = Question(
+    return f"{_base_url()}/price#{fragment(question_of(found, price_book))}"
+
+
+def question_of(found: Quote, price_book: str) -> "Question":
+    """Give the question that a quote answers, as links hold it."""
+    from overnight.pricing.link import Question
+
+    return Question(
         workload=found.workload,
         models=tuple(option.cost.model or "" for option in found.options),
         tier=found.tier,
         book=price_book,
         on=found.on,
     )
-    base_url = os.environ.get("OVERNIGHT_BASE_URL") or DEFAULT_BASE_URL
-    return f"{base_url.rstrip('/')}/price#{fragment(asked)}"
+
+
+def _given(value: str | None, flag: str) -> str:
+    if value is None:
+        raise click.MissingParameter(param_hint=f"'{flag}'", param_type="option")
+    return value
+
+
+def _write_page(
+    path: str, out: Output, *, book: PriceBook, on: date, question: "Question | None" = None
+) -> None:
+    # Jinja is imported by whoever writes a page.
+    from overnight.cli import price_page
+
+    price_page.write(path, out, book=book, on=on, base_url=_base_url(), question=question)
+
+
+def _base_url() -> str:
+    return (os.environ.get("OVERNIGHT_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
 
 
 def _all(book: PriceBook) -> Sequence[str]:

@@ -21,13 +21,13 @@ from overnight.errors import (
     RequestTooLarge,
     Unavailable,
 )
-from overnight.http import batches, costs, extensions, messages, models, prices, reports
+from overnight.http import batches, calculator, costs, extensions, messages, models, prices, reports
 from overnight.http.service import WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
 from overnight.wire.errors import error_body, error_headers
 
 # Everything else needs a key, when keys are configured.
-PUBLIC_PATHS = frozenset({"/healthz"}) | prices.PUBLIC_PATHS
+PUBLIC_PATHS = frozenset({"/healthz"}) | calculator.PUBLIC_PATHS | prices.PUBLIC_PATHS
 _REQUEST_ID = "request_id"
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,14 @@ def build(
     """Compose the application around the given parts."""
 
     async def admit(request: HttpRequest) -> None:  # async, or it would run in a thread
-        if request.url.path not in PUBLIC_PATHS:
+        path = request.url.path
+        if path not in PUBLIC_PATHS and not path.startswith(calculator.PUBLIC_PREFIX):
             request.scope["state"][WORKSPACE] = service.keyring.admit(request.headers)
 
     app = Litestar(
         route_handlers=[
             *batches.routes,
+            *calculator.routes,
             *costs.routes,
             *extensions.routes,
             *prices.routes,
