@@ -36,7 +36,14 @@ _CURSOR = (START, "msgbatch_5")
 
 QUERIES: dict[str, tuple[Ask, str]] = {
     "claim": (
-        lambda c: shards.claim(c, WorkerId("w"), now=START, until=START + DAY, limit=5),
+        lambda c: shards.claim(
+            c,
+            WorkerId("w"),
+            now=START,
+            until=START + DAY,
+            limit=5,
+            held=[shards.ShardKey(BatchId("msgbatch_5"), 0)],
+        ),
         "ix_shards_open",
     ),
     "owners": (shards.owners, "ix_shards_open"),
@@ -63,7 +70,7 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         "uq_batches_idempotency",
     ),
     "journal": (
-        lambda c: shards.journaled_lines(c, shards.ShardKey(BatchId("msgbatch_5"), 0)),
+        lambda c: shards.journaled_lines(c, shards.ShardKey(BatchId("msgbatch_5"), 0), fence=1),
         "ix_journal_shard",
     ),
 }  # fmt: skip

@@ -77,10 +77,27 @@ async def claim(
     now: datetime = START,
     limit: int = 10,
     only: Sequence[BatchId] | None = None,
+    held: Sequence[ShardKey] = (),
 ) -> list[Claim]:
     return await database.write(
-        lambda c: shards.claim(c, owner, now=now, until=now + LEASE, limit=limit, only=only)
+        lambda c: shards.claim(
+            c, owner, now=now, until=now + LEASE, limit=limit, only=only, held=held
+        )
     )
+
+
+def key_of(claim: Claim) -> ShardKey:
+    return ShardKey(claim.shard.batch_id, claim.shard.number)
+
+
+async def renew(database: Database, *claims: Claim, until: datetime) -> None:
+    held = [key_of(claim) for claim in claims]
+    await database.write(lambda c: shards.renew(c, ANNA, held, until=until))
+
+
+async def journaled(database: Database, claim: Claim) -> list[bytes] | None:
+    fence = claim.shard.lease.fence
+    return await database.read(lambda c: shards.journaled_lines(c, key_of(claim), fence=fence))
 
 
 def numbers(claims: Sequence[Claim]) -> list[tuple[str, int]]:
@@ -344,7 +361,7 @@ async def test_a_lapsed_lease_goes_to_another_worker_with_a_new_fence(database: 
     [mine] = await claim(database)
     assert await claim(database, BERT, now=START + LEASE - SECOND) == []
     # Its own shard is no news to the worker.
-    assert await claim(database, now=START + LEASE) == []
+    assert await claim(database, now=START + LEASE, held=[key_of(mine)]) == []
     [taken] = await claim(database, BERT, now=START + LEASE)
     assert taken.shard.lease.fence > mine.shard.lease.fence
 
@@ -353,19 +370,29 @@ async def test_a_late_worker_cannot_write_after_its_lease_was_taken(database: Da
     await planned(database, a_batch(), 1)
     [mine] = await claim(database)
     [taken] = await claim(database, BERT, now=START + LEASE)
-    key = ShardKey(BatchId("msgbatch_a"), 0)
-    assert await record(database, recording(mine, 0, 1)) == {key}
+    assert await record(database, recording(mine, 0, 1)) == {key_of(mine)}
     assert await seal(database, mine) == (False, False)
     assert await record(database, recording(taken, 2)) == set()
-    assert await database.read(lambda c: shards.journaled_lines(c, key)) == [b'{"custom_id":"2"}\n']
+    assert await journaled(database, taken) == [b'{"custom_id":"2"}\n']
+    assert await journaled(database, mine) is None
 
 
 async def test_a_renewed_lease_is_not_taken(database: Database) -> None:
     await planned(database, a_batch(), 1)
-    await claim(database)
-    await database.write(lambda c: shards.renew(c, ANNA, until=START + 2 * LEASE))
+    [mine] = await claim(database)
+    await renew(database, mine, until=START + 2 * LEASE)
     assert await claim(database, BERT, now=START + LEASE) == []
     assert len(await claim(database, BERT, now=START + 2 * LEASE)) == 1
+
+
+async def test_a_claim_that_its_worker_never_learned_of_comes_free_with_its_lease(
+    database: Database,
+) -> None:
+    await planned(database, a_batch(), 2)
+    [known, _] = await claim(database)
+    await renew(database, known, until=START + 2 * LEASE)
+    [again] = await claim(database, now=START + LEASE, held=[key_of(known)])
+    assert again.shard.number == 1
 
 
 async def test_recording_renews_the_lease(database: Database) -> None:
@@ -391,9 +418,9 @@ async def test_a_released_shard_is_free_at_once_and_its_old_fence_is_refused(
 
 async def test_a_released_shard_is_not_revived_by_a_late_renewal(database: Database) -> None:
     await planned(database, a_batch(), 1)
-    await claim(database)
+    [mine] = await claim(database)
     await database.write(lambda c: shards.release(c, [ANNA]))
-    await database.write(lambda c: shards.renew(c, ANNA, until=START + LEASE))
+    await renew(database, mine, until=START + LEASE)
     assert len(await claim(database, BERT)) == 1
 
 
@@ -416,8 +443,7 @@ async def test_a_recording_repeated_after_a_lost_answer_is_there_once(database: 
     once = recording(mine, 0, 1)
     assert await record(database, once) == set()
     assert await record(database, once) == set()
-    key = ShardKey(BatchId("msgbatch_a"), 0)
-    assert await database.read(lambda c: shards.journaled_lines(c, key)) == [once.lines]
+    assert await journaled(database, mine) == [once.lines]
     live = await database.read(lambda c: batches.live(c, a_batch()))
     assert live.counts == Counts(processing=2, succeeded=2)
 
@@ -442,9 +468,7 @@ async def test_lines_come_back_in_the_order_in_which_they_were_recorded(
     await record(database, first)
     second = recording(replace(mine, totals=first.after), 0, 1)
     await record(database, second)
-    key = ShardKey(BatchId("msgbatch_a"), 0)
-    lines = await database.read(lambda c: shards.journaled_lines(c, key))
-    assert lines == [first.lines, second.lines]
+    assert await journaled(database, mine) == [first.lines, second.lines]
 
 
 # The end.
@@ -471,8 +495,9 @@ async def test_the_last_seal_ends_the_batch_with_counts_usage_and_results(
     assert live.total_usage == Usage(input_tokens=220, output_tokens=4)
     parts = await database.read(lambda c: shards.results(c, found.id))
     assert parts == [("msgbatch_a/results-0", 10), ("msgbatch_a/results-1", 10)]
-    key = ShardKey(found.id, 0)
-    assert await database.read(lambda c: shards.journaled_lines(c, key)) == []
+    assert await database.read(lambda c: c.execute(text("SELECT * FROM journal")).all()) == []
+    # A seal whose answer was lost is tried again: there are no lines to make the object of.
+    assert await journaled(database, zero) is None
 
 
 async def test_counts_stay_in_processing_until_the_end(database: Database) -> None:

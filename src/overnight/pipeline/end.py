@@ -36,9 +36,12 @@ class Sealer:
     async def seal(self, key: ShardKey, *, fence: int) -> bool:
         """Seal a shard whose requests all have their outcome; False when its lease is lost.
 
-        Safe to repeat: the object has the same name and bytes each time.
+        Safe to repeat: the object has the same name and bytes each time, and is not touched
+        once the shard is sealed, which the caller of a commit whose answer was lost cannot know.
         """
-        lines = await self._database.read(lambda c: shards.journaled_lines(c, key))
+        lines = await self._database.read(lambda c: shards.journaled_lines(c, key, fence=fence))
+        if lines is None:
+            return False
         data = b"".join(lines)
         part = SealedPart(f"{key.batch_id}/results-{key.number:05d}-{fence}.jsonl", len(data))
         await asyncio.to_thread(self._objects.put, part.key, data)

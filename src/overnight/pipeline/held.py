@@ -86,6 +86,11 @@ class Workload:
             self.hungry.set()
         return work
 
+    def hold(self, held: HeldShard) -> HeldShard:
+        """Note a shard that was just claimed."""
+        self.held[held.key] = held
+        return held
+
     def put(self, works: list[Work]) -> None:
         """Queue requests behind those that wait already."""
         self.queue.extend(works)
@@ -101,7 +106,8 @@ class Workload:
 
     def drop(self, held: HeldShard) -> None:
         """Forget a shard that is sealed or lost."""
-        self.held.pop(held.key, None)
+        if self.held.get(held.key) is held:
+            del self.held[held.key]
         self.withdraw(held)
 
     def drain(self) -> None:

@@ -5,6 +5,7 @@ import logging
 from datetime import timedelta
 from typing import Literal
 
+import msgspec
 from sqlalchemy import Connection
 
 from overnight import lifecycle
@@ -52,30 +53,28 @@ class Leaser:
         self._lease = timedelta(seconds=lease_s)
         self._claim_at_once = claim_at_once
         self._sweep_interval_s = sweep_interval_s
+        self._claiming = asyncio.Lock()
 
     async def feed(self) -> None:
         """Claim what the queue has room for, or wait until there is something to claim."""
         workload = self._workload
-        if len(workload.queue) >= workload.low_water:
+        if workload.draining or len(workload.queue) >= workload.low_water:
             workload.hungry.clear()
             await workload.hungry.wait()
             return
-        claims = await self._claim(self._claim_at_once)
-        for claim in claims:
-            await self._take(claim)
-        if not claims:
+        if not await self._claim(self._claim_at_once):
             await self._wakes.planned.wait_for(self._sweep_interval_s)
 
     async def renew(self) -> None:
         """Prolong the leases, then pause: three times within a lease."""
-        until = self._clock.now() + self._lease
-        if self._workload.held:
-            await self._database.write(lambda c: shards.renew(c, self._worker, until=until))
+        held, until = list(self._workload.held), self._clock.now() + self._lease
+        if held:
+            await self._database.write(lambda c: shards.renew(c, self._worker, held, until=until))
         await asyncio.sleep(self._lease.total_seconds() / 3)
 
     async def sweep(self) -> None:
         """Free the shards of dead workers and stop canceled and expired batches."""
-        await self._free_the_dead()
+        await self.free_the_dead()
         await self._stop_held()
         await self._stop_unheld()
 
@@ -87,7 +86,8 @@ class Leaser:
         """Give back every lease, so that another worker need not wait for them to expire."""
         await self._database.write(lambda c: shards.release(c, [self._worker]))
 
-    async def _free_the_dead(self) -> None:
+    async def free_the_dead(self) -> None:
+        """Say that this worker lives, and free the shards of those that do not."""
         presence = self._database.presence
         await asyncio.to_thread(presence.announce, self._worker)
         owners = await self._database.read(shards.owners)
@@ -120,34 +120,55 @@ class Leaser:
         now = self._clock.now()
         stopped = await self._database.read(lambda c: batches.stopped(c, now=now))
         while stopped and not self._workload.draining:
-            claims = await self._claim(_STOPPED_AT_ONCE, only=stopped)
-            for claim in claims:
-                await self._take(claim)
-            if not claims:
+            if not await self._claim(_STOPPED_AT_ONCE, only=stopped):
                 return
 
-    async def _claim(self, limit: int, only: list[BatchId] | None = None) -> list[Claim]:
-        now = self._clock.now()
+    async def _claim(self, limit: int, only: list[BatchId] | None = None) -> bool:
+        """Claim shards and take them into the workload; False when none is free.
 
-        def claim(connection: Connection) -> list[Claim]:
-            return shards.claim(
-                connection, self._worker, now=now, until=now + self._lease, limit=limit, only=only
-            )
+        One that cannot be read holds up no other: it is let go, and comes free with its lease.
+        """
+        # One at a time: what the one has claimed and not yet taken, the other must not claim.
+        async with self._claiming:
+            now, mine = self._clock.now(), list(self._workload.held)
 
-        return await self._database.write(claim)
+            def claim(connection: Connection) -> list[Claim]:
+                return shards.claim(
+                    connection,
+                    self._worker,
+                    now=now,
+                    until=now + self._lease,
+                    limit=limit,
+                    held=mine,
+                    only=only,
+                )
 
-    async def _take(self, claim: Claim) -> None:
-        """Bring a claimed shard into the workload, without what is recorded already."""
-        held = HeldShard(claim)
+            claims = await self._database.write(claim)
+            taken = [(claim, self._workload.hold(HeldShard(claim))) for claim in claims]
+        for claimed, held in taken:
+            try:
+                await self._take(claimed, held)
+            except (OSError, EOFError, msgspec.DecodeError) as error:
+                self._workload.drop(held)
+                log.error(
+                    "shard %d of %s cannot be read, to be tried again: %s",
+                    held.key.number, held.key.batch_id, error,
+                )  # fmt: skip
+        return bool(taken)
+
+    async def _take(self, claim: Claim, held: HeldShard) -> None:
+        """Queue the requests of a claimed shard, without what is recorded already."""
         shard = claim.shard
         entries = await asyncio.to_thread(
             lambda: decode_shard(
                 self._objects.read_range(claim.plan_key, shard.offset, shard.length_bytes)
             )
         )
-        self._workload.held[held.key] = held
+        if held.lost:
+            return
         works = self._works(held, entries, claim.recorded_positions)
-        fate = lifecycle.fate(claim.batch.status, claim.batch.expires_at, now=self._clock.now())
+        batch = claim.batch
+        fate = held.stop or lifecycle.fate(batch.status, batch.expires_at, now=self._clock.now())
         if fate == "send":
             self._workload.put(works)
         else:

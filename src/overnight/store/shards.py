@@ -1,12 +1,13 @@
 """Questions about shards: who holds them, what is recorded, what is sealed."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Row,
     and_,
@@ -124,19 +125,18 @@ def claim(
     now: datetime,
     until: datetime,
     limit: int,
+    held: Collection[ShardKey] = (),
     only: Sequence[BatchId] | None = None,
 ) -> list[Claim]:
     """Lease up to `limit` free shards, oldest batch first, each with a new fence.
 
-    `only` restricts the choice to some batches. Not idempotent; what is claimed and then not
-    worked on comes free when the lease expires.
+    What the owner has in hand already, `held`, is not free to it, even when its lease has run
+    out unnoticed. `only` restricts the choice to some batches. Not idempotent; what is claimed
+    and then not worked on comes free when the lease expires.
     """
-    free = and_(
-        shards.c.sealed_at.is_(None),
-        shards.c.lease_expires_at <= to_us(now),
-        # What the owner holds is its own already, even when its lease has run out unnoticed.
-        or_(shards.c.owner.is_(None), shards.c.owner != owner),
-    )
+    free = and_(shards.c.sealed_at.is_(None), shards.c.lease_expires_at <= to_us(now))
+    if held:
+        free = and_(free, tuple_(shards.c.batch_id, shards.c.number).not_in(held))
     if only is not None:
         free = and_(free, shards.c.batch_id.in_(only))
     rows = connection.execute(
@@ -170,11 +170,21 @@ def claim(
     ]
 
 
-def renew(connection: Connection, owner: WorkerId, *, until: datetime) -> None:
-    """Prolong every lease that the worker still holds."""
+def renew(
+    connection: Connection, owner: WorkerId, held: Collection[ShardKey], *, until: datetime
+) -> None:
+    """Prolong the leases of the shards that the worker has in hand and still owns.
+
+    Those of a claim that it never learned of, or could not read, run out.
+    """
     connection.execute(
         update(shards)
-        .where(shards.c.owner == owner, shards.c.sealed_at.is_(None), shards.c.lease_expires_at > 0)
+        .where(
+            tuple_(shards.c.batch_id, shards.c.number).in_(held),
+            shards.c.owner == owner,
+            shards.c.sealed_at.is_(None),
+            shards.c.lease_expires_at > 0,
+        )
         .values(lease_expires_at=to_us(until))
     )
 
@@ -246,14 +256,20 @@ def record(
     return lost
 
 
-def journaled_lines(connection: Connection, key: ShardKey) -> list[bytes]:
-    """Give the journaled lines of a shard in the order in which they were recorded."""
+def journaled_lines(connection: Connection, key: ShardKey, *, fence: int) -> list[bytes] | None:
+    """Give the journaled lines of a shard in the order in which they were recorded.
+
+    None when the shard is sealed already or the lease is lost: the lines may be gone then.
+    """
     rows = connection.execute(
         select(journal.c.lines)
         .where(journal.c.batch_id == key.batch_id, journal.c.shard == key.number)
         .order_by(journal.c.id)
-    )
-    return [bytes(lines) for lines in rows.scalars()]
+    ).scalars()
+    lines = [bytes(part) for part in rows]
+    # Asked afterwards: what is unsealed now had all its lines a moment ago.
+    mine = connection.execute(select(shards.c.number).where(_unsealed(key, fence))).first()
+    return None if mine is None else lines
 
 
 def seal(
@@ -262,12 +278,7 @@ def seal(
     """Replace the shard's journal by its results object; False when the lease is lost."""
     changed = connection.execute(
         update(shards)
-        .where(
-            shards.c.batch_id == key.batch_id,
-            shards.c.number == key.number,
-            shards.c.fence == fence,
-            shards.c.sealed_at.is_(None),
-        )
+        .where(_unsealed(key, fence))
         .values(
             sealed_at=to_us(now),
             results_key=part.key,
@@ -292,6 +303,15 @@ def results(connection: Connection, batch_id: BatchId) -> list[SealedPart]:
         .order_by(shards.c.number)
     )
     return [SealedPart(row.results_key, row.results_bytes) for row in rows]
+
+
+def _unsealed(key: ShardKey, fence: int) -> ColumnElement[bool]:
+    return and_(
+        shards.c.batch_id == key.batch_id,
+        shards.c.number == key.number,
+        shards.c.fence == fence,
+        shards.c.sealed_at.is_(None),
+    )
 
 
 def _is_recorded(connection: Connection, recording: Recording) -> bool:

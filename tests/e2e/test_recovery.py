@@ -1,0 +1,111 @@
+"""What faults of disk and database cost: nothing but time, and only to whom they concern."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec.structs import replace
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+from tests.support.api import requests
+from tests.support.service import serving, settings_for
+from tests.support.waiting import until
+
+from overnight.app import open_database
+from overnight.backends.simulator import Simulator, SimulatorScript
+from overnight.backends.simulator.script import Latency
+from overnight.store.database import Database
+
+Answer = TypeVar("Answer")
+
+
+class FailingDatabase(Database):
+    """A database of which chosen changes fail: once, or as long as it is away."""
+
+    def __init__(self, inner: Database) -> None:
+        self.presence = inner.presence
+        self._inner = inner
+        # Names of functions: the next change of each is made, but its answer is lost.
+        self.lose_answer_of: set[str] = set()
+        # The next question or change of each is refused.
+        self.refuse: set[str] = set()
+        self.away = False
+
+    async def read(self, question: Callable[[Connection], Answer]) -> Answer:
+        self._refuse(question)
+        return await self._inner.read(question)
+
+    async def write(self, change: Callable[[Connection], Answer]) -> Answer:
+        self._refuse(change)
+        answer = await self._inner.write(change)
+        if _name(change) in self.lose_answer_of:
+            self.lose_answer_of.discard(_name(change))
+            raise _lost()
+        return answer
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def _refuse(self, function: Callable[[Connection], object]) -> None:
+        name = _name(function)
+        if self.away or name in self.refuse:
+            self.refuse.discard(name)
+            raise _lost()
+
+
+def _name(function: Callable[[Connection], object]) -> str:
+    return getattr(function, "func", function).__qualname__
+
+
+def _lost() -> OperationalError:
+    return OperationalError("statement", {}, Exception("server closed the connection"))
+
+
+def slow() -> Simulator:
+    return Simulator(SimulatorScript(latency=Latency(base_s=60)))
+
+
+async def interrupted(data: Path, count: int = 6) -> str:
+    """Leave a planned batch behind of which nothing is recorded."""
+    settings = settings_for(data, concurrency=2, shard_requests=2, drain_timeout_s=0.0)
+    backend = slow()
+    async with serving(settings, backend=backend) as service:
+        batch_id = await service.api.created(requests(count))
+
+        async def sent() -> bool:
+            return backend.calls == 2
+
+        await until(sent, what="two calls")
+    return batch_id
+
+
+async def test_a_service_starts_where_a_batch_was_canceled_meanwhile(tmp_path: Path) -> None:
+    batch_id = await interrupted(tmp_path)
+    settings = settings_for(tmp_path)
+    async with serving(replace(settings, worker=False)) as service:
+        assert (await service.api.cancel(batch_id)).status == 200
+    async with asyncio.timeout(10), serving(settings) as service:
+        batch = await service.api.ended(batch_id)
+    assert batch["request_counts"]["canceled"] == 6
+
+
+async def test_results_survive_a_seal_whose_answer_was_lost(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    database = FailingDatabase(open_database(settings))
+    database.lose_answer_of = {"Sealer.seal.<locals>.seal"}
+    # Who leaves the service waits for the second try.
+    async with serving(settings, database=database) as service:
+        batch_id = await service.api.created(requests(3))
+        await service.api.ended(batch_id)
+    async with serving(settings) as service:
+        assert len(await service.api.lines(batch_id)) == 3
+
+
+async def test_a_claim_whose_answer_was_lost_is_made_again(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, lease_s=0.3)
+    database = FailingDatabase(open_database(settings))
+    database.lose_answer_of = {"Leaser._claim.<locals>.claim"}
+    async with serving(settings, database=database) as service:
+        batch_id = await service.api.created(requests(3))
+        assert (await service.api.ended(batch_id))["request_counts"]["succeeded"] == 3
