@@ -25,6 +25,8 @@ from overnight.store.objects import ObjectDirectory
 _MIN_LOW_WATER = 256
 _PAUSE_FIRST_S = 0.1
 _PAUSE_CAP_S = 5.0
+# What a commit gets at the end even when running requests get no time.
+_MIN_FLUSH_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +119,26 @@ class Worker:
                 for task in held.sending:
                     task.cancel()
         self._journal.stop()
-        await self._journal.flush()
+        await self._flush(timeout_s)
         if self._seals:
             await asyncio.wait(self._seals, timeout=timeout_s)
-        for task in [*self._loops, *self._seals]:
+        tasks = [*self._loops, *self._senders, *self._seals]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._loops, *self._senders, *self._seals, return_exceptions=True)
-        await self._leaser.release()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self._leaser.release()
+        except DBAPIError as error:
+            # They come free by themselves, when it is seen that this worker is dead.
+            log.error("leases cannot be given back: %s", _reason(error))
+
+    async def _flush(self, timeout_s: float) -> None:
+        """Record what came; a database that takes nothing must not keep the process alive."""
+        try:
+            async with asyncio.timeout(max(timeout_s, _MIN_FLUSH_S)):
+                await self._journal.flush()
+        except TimeoutError:
+            log.error("the last outcomes could not be stored: their requests will be sent again")
 
     def _recorded(self, held: HeldShard) -> None:
         """Seal a shard when its last outcome is durable."""
