@@ -152,7 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             low=0.01,
             high=3_600,
         ),
-    ] = 1.0
+    ] = 0.5
     worker: Annotated[bool, Spec(about="Dispatch requests in this process.")] = True
     public_url: Annotated[
         str | None,

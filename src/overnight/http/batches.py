@@ -29,6 +29,8 @@ from overnight.wire.paging import PageQuery, read_page_query
 # A polling hint for clients; documented SDKs do not act on it.
 _RETRY_AFTER_S = "10"
 _CHUNK_BYTES = 1 << 20
+# Small, so that the first line is there early.
+_FIRST_CHUNK_BYTES = 1 << 16
 _MAX_IDEMPOTENCY_KEY = 255
 
 
@@ -199,7 +201,7 @@ async def _estimate_id(request: HttpRequest, service: Service) -> str | None:
 async def _stream(service: Service, parts: list[SealedPart]) -> AsyncIterator[bytes]:
     """Read part after part; the next chunk is read while the last one is being sent."""
     for part in parts:
-        chunks = service.objects.chunks(part.key, _CHUNK_BYTES)
+        chunks = service.objects.chunks(part.key, _FIRST_CHUNK_BYTES, then=_CHUNK_BYTES)
         upcoming = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))
         while chunk := await upcoming:
             upcoming = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))

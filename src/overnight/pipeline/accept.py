@@ -68,8 +68,6 @@ class Acceptor:
             writer = await asyncio.to_thread(self._objects.writer, key)
             try:
                 count = await self._store(writer, body)
-                batch = self._batch(batch_id, key, count, writer.size_bytes, submission)
-                created = await self._create(batch, submission)
             finally:
                 await asyncio.to_thread(writer.abandon)
         except BaseException as error:
@@ -80,6 +78,10 @@ class Acceptor:
                     hint="free space in the data directory, then send it again",
                 ) from error
             raise
+        # From here on the input stays: a create that fails may have been committed all the same.
+        # If it was not, the input is an orphan, which the keeper finds.
+        batch = self._batch(batch_id, key, count, writer.size_bytes, submission)
+        created = await self._create(batch, submission)
         if created.id != batch_id:
             await asyncio.to_thread(self._objects.delete_group, batch_id)
         self._wakes.accepted.ring()
@@ -90,22 +92,22 @@ class Acceptor:
         await _write(writer, body)
         if not writer.size_bytes:
             raise InvalidRequest("The request body is empty; it must be a JSON object")
-        # The check is work for the processor, the sync for the disk: they share the time.
-        checked, _ = await asyncio.gather(
-            asyncio.to_thread(self._count_requests, writer), asyncio.to_thread(writer.sync)
-        )
-        await asyncio.to_thread(writer.commit)
+        # The check is work for the processor, the commit for the disk: they share the time.
+        with mmap.mmap(writer.fileno(), 0, access=mmap.ACCESS_READ) as written:
+            checked, committed = await asyncio.gather(
+                asyncio.to_thread(self._count_requests, written),
+                asyncio.to_thread(writer.commit),
+                return_exceptions=True,
+            )
+        for outcome in (committed, checked):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        assert isinstance(checked, int)
         return checked
 
-    def _count_requests(self, writer: ObjectWriter) -> int:
-        with (
-            open(writer.partial_path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body,
-        ):
-            envelope = read_envelope(body, max_requests=self._max_requests)
-            count = len(envelope.requests)
-            del envelope
-            return count
+    def _count_requests(self, body: mmap.mmap) -> int:
+        envelope = read_envelope(body, max_requests=self._max_requests)
+        return len(envelope.requests)
 
     def _batch(
         self, batch_id: BatchId, key: str, count: int, size_bytes: int, submission: Submission

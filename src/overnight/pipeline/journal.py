@@ -5,6 +5,7 @@ same for one outcome as for hundreds, and none waits longer than two commits.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,6 +21,8 @@ from overnight.store import shards
 from overnight.store.database import Database
 from overnight.store.shards import Recording, Totals, pack_positions
 
+# How long the first outcome of a group waits for company; a full group does not wait.
+_GATHER_S = 0.003
 _RETRY_FIRST_S = 0.1
 _RETRY_CAP_S = 5.0
 
@@ -49,6 +52,7 @@ class Journal:
         database: Database,
         clock: Clock,
         lease_s: float,
+        full_group: int,
         recorded: Callable[[HeldShard], None],
         lost: Callable[[HeldShard], None],
     ) -> None:
@@ -58,9 +62,12 @@ class Journal:
         # Called after each commit, for every shard in it.
         self._recorded = recorded
         self._lost = lost
+        self._full_group = full_group
         self._group: dict[HeldShard, _Entries] = {}
+        self._size = 0
         self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._arrived = asyncio.Event()
+        self._full = asyncio.Event()
         self._committing = asyncio.Lock()
         self._stopping = False
 
@@ -82,6 +89,9 @@ class Journal:
         if entries is None:
             entries = self._group[held] = _Entries()
             self._arrived.set()
+        self._size += 1
+        if self._size == self._full_group:
+            self._full.set()
         entries.positions.append(position)
         entries.lines.append(line)
         entries.counts[outcome] += 1
@@ -98,12 +108,19 @@ class Journal:
         """Commit groups until `stop`."""
         while not self._stopping:
             await self._arrived.wait()
+            await self._gather()
             await self._commit()
 
     def stop(self) -> None:
         """Let `run` return after the group it commits now."""
         self._stopping = True
         self._arrived.set()
+        self._full.set()
+
+    async def _gather(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_S):
+                await self._full.wait()
 
     async def flush(self) -> None:
         """Return once all that was added so far is durable."""
@@ -118,7 +135,9 @@ class Journal:
     async def _commit_group(self) -> None:
         group, committed = self._group, self._committed
         self._group, self._committed = {}, asyncio.get_running_loop().create_future()
+        self._size = 0
         self._arrived.clear()
+        self._full.clear()
         recordings = [_recording(held, entries) for held, entries in group.items()]
         lost = await self._write(recordings)
         for held, recording in zip(group, recordings, strict=True):

@@ -58,6 +58,8 @@ class Worker:
             database=database,
             clock=clock,
             lease_s=lease_s,
+            # Half of the senders wait for one commit while the other half is sending.
+            full_group=max(1, concurrency // 2),
             recorded=self._recorded,
             lost=self._lost,
         )

@@ -19,16 +19,18 @@ class ObjectWriter:
     """One object in the making: durable and visible after `commit`, gone without it."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        group = path.parent
+        # A new group's name is made durable with its first object.
+        self._is_new_group = not group.exists()
+        group.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._partial = path.with_name(path.name + _TEMPORARY)
-        self._file: IO[bytes] = open(self._partial, "wb", buffering=0)  # noqa: SIM115
+        self._file: IO[bytes] = open(self._partial, "w+b", buffering=0)  # noqa: SIM115
         self.size_bytes = 0
 
-    @property
-    def partial_path(self) -> Path:
-        """Where the bytes are before the commit."""
-        return self._partial
+    def fileno(self) -> int:
+        """Give the open file, for mapping what is written before the commit."""
+        return self._file.fileno()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append; a raw file may take less than it is given."""
@@ -47,6 +49,8 @@ class ObjectWriter:
         self._file.close()
         os.rename(self._partial, self._path)
         _sync_directory(self._path.parent)
+        if self._is_new_group:
+            _sync_directory(self._path.parent.parent)
 
     def abandon(self) -> None:
         """Drop what was written. Idempotent; after `commit` it does nothing."""
@@ -83,12 +87,8 @@ class ObjectDirectory:
             ) from error
 
     def writer(self, key: str) -> ObjectWriter:
-        """Begin an object. A group's first object makes the group's own name durable too."""
-        path = self._root / key
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sync_directory(self._root)
-        return ObjectWriter(path)
+        """Begin an object."""
+        return ObjectWriter(self._root / key)
 
     def put(self, key: str, data: bytes) -> None:
         """Write a whole object; the same key and bytes again change nothing."""
@@ -109,11 +109,15 @@ class ObjectDirectory:
             raise EOFError(f"{key}: {len(data)} bytes at {offset}, {length} wanted")
         return data
 
-    def chunks(self, key: str, size: int) -> Iterator[bytes]:
-        """Read an object piece by piece. Raises: FileNotFoundError."""
+    def chunks(self, key: str, size: int, *, then: int | None = None) -> Iterator[bytes]:
+        """Read an object in pieces of `size` bytes, or `then` after the first one.
+
+        Raises: FileNotFoundError.
+        """
         with open(self._root / key, "rb", buffering=0) as file:
             while chunk := file.read(size):
                 yield chunk
+                size = then or size
 
     def delete(self, key: str) -> None:
         """Delete an object. Idempotent."""
