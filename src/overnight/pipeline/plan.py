@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from overnight.clock import Clock
 from overnight.model import Batch
@@ -63,18 +64,27 @@ class Planner:
     async def run(self) -> None:
         """Plan until canceled. A batch that cannot be planned now is tried again."""
         while True:
-            waiting = await self._database.read(
-                lambda c: batches.unplanned(c, limit=_UNPLANNED_AT_ONCE)
-            )
-            failed = False
-            for batch in waiting:
-                try:
-                    await self.plan(batch)
-                except (OSError, EOFError) as error:
-                    failed = True
-                    log.error("batch %s cannot be planned: %s", batch.id, error)
-            if failed or len(waiting) < _UNPLANNED_AT_ONCE:
+            try:
+                more = await self._plan_waiting()
+            except DBAPIError as error:
+                more = False
+                log.error("batches cannot be planned, to be tried again: %s", error.orig)
+            if not more:
                 await self._wakes.accepted.wait_for(self._sweep_interval_s)
+
+    async def _plan_waiting(self) -> bool:
+        """Plan the oldest that wait; tell whether to go on at once."""
+        waiting = await self._database.read(
+            lambda c: batches.unplanned(c, limit=_UNPLANNED_AT_ONCE)
+        )
+        failed = False
+        for batch in waiting:
+            try:
+                await self.plan(batch)
+            except (OSError, EOFError) as error:
+                failed = True
+                log.error("batch %s cannot be planned: %s", batch.id, error)
+        return not failed and len(waiting) == _UNPLANNED_AT_ONCE
 
     async def plan(self, batch: Batch) -> bool:
         """Plan one batch; False when another process was faster."""
@@ -89,12 +99,23 @@ class Planner:
             shards.create(connection, batch, extents)
             return True
 
-        planned = await self._database.write(store)
+        try:
+            planned = await self._database.write(store)
+        except DBAPIError:
+            # Each try writes another object: on a full disk they must not pile up.
+            await self._drop_unless_stored(batch, plan_key)
+            raise
         if planned:
             self._wakes.planned.ring()
         else:
             await asyncio.to_thread(self._objects.delete, plan_key)
         return planned
+
+    async def _drop_unless_stored(self, batch: Batch, plan_key: str) -> None:
+        """Delete a plan object, unless the commit happened whose answer was lost."""
+        stored = await self._database.read(lambda c: batches.planned(c, [batch.id]))
+        if batch.id not in stored or stored[batch.id].plan_key != plan_key:
+            await asyncio.to_thread(self._objects.delete, plan_key)
 
     def _write_plan(self, batch: Batch, plan_key: str) -> list[Extent]:
         rules = self._rules_of(batch)
