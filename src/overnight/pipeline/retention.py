@@ -8,6 +8,8 @@ import logging
 import time
 from functools import partial
 
+from sqlalchemy.exc import DBAPIError
+
 from overnight.clock import Clock
 from overnight.pipeline.wake import Wakes
 from overnight.store import batches
@@ -47,8 +49,9 @@ class Keeper:
         while True:
             try:
                 await self.sweep()
-            except OSError as error:
-                log.error("clearing objects away failed, to be tried again: %s", error)
+            except (OSError, DBAPIError) as error:
+                reason = error.orig if isinstance(error, DBAPIError) else error
+                log.error("clearing away failed, to be tried again: %s", reason)
             await self._wakes.cleared.wait_for(self._sweep_interval_s)
 
     async def sweep(self) -> None:
