@@ -68,6 +68,14 @@ class Cluster:
         finally:
             self._administer(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def break_connections(self, url: str) -> None:
+        """End all sessions on a database, as a restart of the server does."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
     def _administer(self, statement: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())

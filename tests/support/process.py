@@ -93,8 +93,11 @@ class Server:
     def launch(self) -> Process:
         """Start the process and do not wait for it."""
         self._starts += 1
-        log = self.data.parent / f"{self.data.name}-{id(self):x}-{self._starts}.log"
-        command = [*_SERVE, "serve", "--data", str(self.data), "--port", "0", *self._options]
+        folder = next(parent for parent in self.data.parents if parent.is_dir())
+        log = folder / f"{self.data.name}-{id(self):x}-{self._starts}.log"
+        command = [*_SERVE, "serve", *self._options]
+        command += ["--data", str(self.data)]
+        command += [] if "--port" in self._options else ["--port", "0"]
         self.process = Process(command, log, preexec=self._preexec)
         return self.process
 
@@ -106,6 +109,12 @@ class Server:
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
+
+    @property
+    def output(self) -> str:
+        """Give what the latest process has said so far."""
+        assert self.process is not None
+        return self.process.output
 
     def api(self) -> Api:
         return Api(self.base_url)
@@ -126,11 +135,13 @@ async def server(
 
 
 @contextlib.asynccontextmanager
-async def simulator(folder: Path, script: str) -> AsyncGenerator[str]:
+async def simulator(folder: Path, script: str, *, port: int = 0) -> AsyncGenerator[str]:
     """Run the simulator as a process of its own; gives its URL."""
     path = folder / "script.toml"
     path.write_text(script, encoding="utf-8")
-    process = Process([*_SIMULATOR, "--port", "0", "--script", str(path)], folder / "simulator.log")
+    process = Process(
+        [*_SIMULATOR, "--port", str(port), "--script", str(path)], folder / "simulator.log"
+    )
     try:
         yield await process.address()
     finally:
