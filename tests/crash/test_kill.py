@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 from tests.support.api import Api, requests
+from tests.support.costs import charged
 from tests.support.postgres import Cluster
 from tests.support.process import Server, server, simulator
 from tests.support.waiting import until
@@ -61,6 +62,7 @@ async def test_twenty_kills_lose_nothing_and_repeat_only_what_was_in_flight(
         async with running.api() as api:
             batch = await api.ended(batch_id, timeout_s=60)
             lines = await api.lines(batch_id)
+            await charged(api, batch_id)
         counted = await stats(backend)
     print(counted)
     assert batch["request_counts"] == {

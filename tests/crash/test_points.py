@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.support.api import requests
+from tests.support.costs import charged
 from tests.support.power import Point, Power, PowerCut, PoweredDatabase, PoweredSimulator
 from tests.support.service import serving, settings_for
 
@@ -45,6 +46,7 @@ async def test_nothing_is_lost_or_doubled_when_the_power_is_cut(
     async with serving(settings, backend=backend) as service:
         batch = await service.api.ended(batch_id)
         lines = await service.api.lines(batch_id)
+        await charged(service.api, batch_id)
     assert batch["request_counts"]["succeeded"] == REQUESTS
     assert lines.keys() == {request["custom_id"] for request in requests(REQUESTS)}
     assert backend.calls <= REQUESTS + CONCURRENCY

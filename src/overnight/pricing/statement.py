@@ -11,8 +11,8 @@ from overnight.pricing.book import PROMPT_CLASSES, TokenClass
 from overnight.pricing.document import Document, money, number
 from overnight.pricing.money import EXACT, ZERO, percent
 
-# A projection is no charge: it is rounded, to a millionth of a dollar.
-_PROJECTED = Decimal("0.000001")
+# A projection is no charge: it is rounded, far below the price of a token.
+_PROJECTED = Decimal("1e-9")
 _ROUGH = Context(prec=34, rounding=ROUND_HALF_UP)
 # About 95 % of a normal distribution.
 _SIGMAS = 2
@@ -104,7 +104,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
         spread = _SIGMAS * mean * _ROUGH.sqrt(rest + _ROUGH.divide(rest * rest, seen))
         return Projection(
             usd=_rounded(usd),
-            low_usd=_rounded(max(spent, usd - spread)),
+            low_usd=max(spent, _rounded(usd - spread)),
             high_usd=_rounded(usd + spread),
         )
 
