@@ -44,6 +44,7 @@ class Site(NamedTuple):
         """Open a browser of its own, on the day of the golden cases."""
         options = {"reduced_motion": "reduce", **options}
         context = await self.browser.new_context(**options)
+        context.set_default_timeout(10_000)
         await context.clock.set_fixed_time(datetime(2026, 11, 22, 12))
         return context
 

@@ -24,7 +24,6 @@ _CACHED_PAGES = 16
 _SAFE = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
     "vary": "accept-encoding",
 }
 

@@ -4,7 +4,7 @@ import { findBook, findModel } from "./book.js";
 import { ONE, ZERO, compare, isZero, whole } from "./decimal.js";
 import { byId, el, tell } from "./dom.js";
 import { readDay } from "./link.js";
-import { InputError, MAX_REQUESTS, MAX_TOKENS, asPercent, compact, readNumber, readShare, readWhole } from "./quantity.js";
+import { InputError, MAX_REQUESTS, MAX_TOKENS, asPercent, brief, readNumber, readShare, readWhole } from "./quantity.js";
 import { workload } from "./workload.js";
 
 const FIELDS = {
@@ -43,10 +43,10 @@ export function readForm(form, books, unknown) {
 export function fillForm(form, question, books) {
   const { work } = question;
   const texts = {
-    requests: compact(whole(work.requests)),
-    input: compact(work.input),
-    output: compact(work.output),
-    shared: isZero(work.shared) ? "" : compact(work.shared),
+    requests: brief(whole(work.requests)),
+    input: brief(work.input),
+    output: brief(work.output),
+    shared: isZero(work.shared) ? "" : brief(work.shared),
     "hit-rate": compare(work.hitRate, ONE) === 0 ? "100%" : asPercent(work.hitRate),
     on: question.on,
     ttl: work.ttl,

@@ -8,7 +8,7 @@ import { byId, el, tell } from "./dom.js";
 import { fillForm, fillModels, readForm } from "./form.js";
 import { fragment, parse } from "./link.js";
 import { fillSamples, goTo, wireAnchors, wireCopy, wireQuestionnaire, wireTabs, wireTheme } from "./page.js";
-import { compact, counted } from "./quantity.js";
+import { brief, counted } from "./quantity.js";
 import { quote } from "./quote.js";
 import { showResult } from "./result.js";
 import { countFile, countText } from "./sample.js";
@@ -120,7 +120,7 @@ function showNewerPrices(book) {
 function showSummaries(book) {
   const { work, tier, on } = question;
   const kept = work.ttl === "5m" ? "5 min" : "1 hour";
-  byId("caching-now").textContent = isZero(work.shared) ? "off" : `${compact(work.shared)} tokens for ${kept}`;
+  byId("caching-now").textContent = isZero(work.shared) ? "off" : `${brief(work.shared)} tokens for ${kept}`;
   byId("prices-now").textContent = `${tier}, ${on}, ${book.name}`;
 }
 
@@ -138,7 +138,7 @@ function drawChart() {
   const option = quoted.options.find(({ cost }) => cost.asked === model);
   byId("chart-part").hidden = !option?.cost.standardComplete || !option.cost.lines.length;
   if (byId("chart-part").hidden) return;
-  const range = byId("chart-range").elements.range.value;
+  const range = byId("chart-range").querySelector(":checked").value;
   const { breakEven } = showChart(byId("chart"), quoted, { model, range });
   byId("chart-range").hidden = isZero(question.work.shared) || breakEven === null;
   showChartTable(byId("chart-table"), quoted, model);
@@ -158,7 +158,7 @@ function wireSample() {
     event.stopPropagation();
     const tokens = countText(text.value);
     offer(text.value ? `About ${counted(whole(tokens))} tokens as one prompt.` : "", text.value && (() => {
-      form.elements.input.value = compact(whole(tokens));
+      form.elements.input.value = brief(whole(tokens));
     }));
   });
   const take = async (file) => offer(...describe(file, await countFile(file)));
@@ -188,10 +188,10 @@ function describe(file, counts) {
   const words = `${file.name}: ${counted(whole(requests))} requests, about ${counted(mean(input))} tokens in each, `
     + `at most ${counted(mean(maxOutput))} out${shared ? `, ${counted(whole(shared))} shared by all` : ""}.${wrong}`;
   return [words, () => {
-    form.elements.requests.value = compact(whole(requests));
-    form.elements.input.value = compact(mean(input));
-    form.elements.output.value = compact(mean(maxOutput));
-    form.elements.shared.value = shared ? compact(whole(shared)) : "";
+    form.elements.requests.value = brief(whole(requests));
+    form.elements.input.value = brief(mean(input));
+    form.elements.output.value = brief(mean(maxOutput));
+    form.elements.shared.value = shared ? brief(whole(shared)) : "";
     if (shared) byId("caching").open = true;
   }];
 }

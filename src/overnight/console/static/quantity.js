@@ -56,6 +56,12 @@ export function compact(value) {
   return plain(value);
 }
 
+/** The same for people: `20M`, `2.5k`, but 1004 rather than 1.004k. */
+export function brief(value) {
+  const text = compact(value);
+  return text.length <= 4 ? text : plain(value);
+}
+
 /** Write a share as percent: `80%`. */
 export function asPercent(share) {
   return `${plain(scale(share, 2))}%`;

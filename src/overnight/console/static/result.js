@@ -5,7 +5,7 @@ import { CONCURRENCY, advise } from "./caching.js";
 import { ONE, compare, isZero, plain, whole } from "./decimal.js";
 import { el } from "./dom.js";
 import { exact, percent, shown, shownBeside, shownSmall } from "./money.js";
-import { compact, counted } from "./quantity.js";
+import { brief, counted } from "./quantity.js";
 import { inTier, perRequest, timesCheapest } from "./quote.js";
 
 /** Draw a quote into a container; gives the sentence to announce. */
@@ -106,8 +106,8 @@ function receipt(quoted, option) {
 
 /** `20M` where that is short and exact, else every digit. */
 function shortCount(count) {
-  const short = compact(whole(count));
-  return short.length <= 4 ? short : counted(whole(count));
+  const short = brief(whole(count));
+  return /^\d+$/.test(short) ? counted(whole(count)) : short;
 }
 
 function priced(usd, rate, steps, total) {
