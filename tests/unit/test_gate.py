@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from overnight.dispatch.gate import OUTAGE_BASE_S, OUTAGE_CAP_S, PROBE_POLL_S, Gate
+from overnight.dispatch.retry import RETRY_AFTER_CAP_S
 from overnight.model import Failure, FailureKind
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -104,3 +105,12 @@ def test_an_error_answer_ends_an_outage_too(gate: Gate) -> None:
     gate.failed(failure(FailureKind.SERVER_ERROR), NOW)
     assert gate.wait_s(NOW + seconds(10)) == 0
     assert gate.open
+
+
+@pytest.mark.parametrize("retry_after_s", [1e6, 1e18, 1e300])
+def test_a_time_beyond_reason_closes_the_gate_for_an_hour_and_no_longer(
+    gate: Gate, retry_after_s: float
+) -> None:
+    gate.failed(failure(FailureKind.RATE_LIMITED, retry_after_s), NOW)
+    assert gate.wait_s(NOW) == RETRY_AFTER_CAP_S
+    assert gate.wait_s(NOW + seconds(RETRY_AFTER_CAP_S)) == 0

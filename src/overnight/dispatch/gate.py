@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from random import Random
 
+from overnight.dispatch.retry import RETRY_AFTER_CAP_S
 from overnight.model import Failure, FailureKind
 
 OUTAGE_BASE_S = 0.25
@@ -60,7 +61,7 @@ class Gate:
             return
         self.answered()
         if failure.retry_after_s is not None and failure.kind in _STATES_A_TIME:
-            self._close(now, failure.retry_after_s)
+            self._close(now, min(failure.retry_after_s, RETRY_AFTER_CAP_S))
 
     def abandoned(self) -> None:
         """Note that an admitted caller went away without a call."""

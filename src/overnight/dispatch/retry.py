@@ -7,6 +7,8 @@ from overnight.model import Failure, FailureKind
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 30.0
+# A backend that asks for more is asked again after this: it may have meant something else.
+RETRY_AFTER_CAP_S = 3_600.0
 
 
 class Policy(NamedTuple):
@@ -68,5 +70,5 @@ def decide(failure: Failure, *, attempts: int, max_attempts: int, random: Random
     ceiling = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** max(0, min(attempts, 16) - 1))
     wait = random.uniform(0, ceiling)
     if failure.retry_after_s is not None:
-        wait += failure.retry_after_s
+        wait += min(failure.retry_after_s, RETRY_AFTER_CAP_S)
     return Retry(after_s=wait, charged=policy.charged)
