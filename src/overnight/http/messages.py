@@ -1,5 +1,6 @@
 """`POST /v1/messages` and `POST /v1/messages/count_tokens`: one request, answered at once."""
 
+import asyncio
 from typing import Any
 
 from litestar import Response, post
@@ -17,6 +18,9 @@ from overnight.wire.errors import failure_error
 from overnight.wire.headers import api_version, betas
 from overnight.wire.params import Checked, Refusal, Rules, check_params
 
+# A larger body is checked in a thread.
+_CHECKED_HERE_BYTES = 64 * 1024
+
 # Injected under the key `backend`; a protocol cannot be validated by the framework.
 AnyBackend = NamedDependency[SkipValidation[Backend]]
 
@@ -27,7 +31,7 @@ async def create_message(
 ) -> Response[Any]:
     """Answer one Messages request, as one object or as server-sent events."""
     call = await _call(request, service.settings)
-    if _checked(call, service.settings, backend, counts_tokens=False).stream:
+    if (await _checked(call, service.settings, backend, counts_tokens=False)).stream:
         events = await backend.stream(call)
         if isinstance(events, Failure):
             raise failure_error(events)
@@ -48,7 +52,7 @@ async def count_tokens(
 ) -> Response[Any]:
     """Count the input tokens of one Messages request."""
     call = await _call(request, service.settings)
-    _checked(call, service.settings, backend, counts_tokens=True)
+    await _checked(call, service.settings, backend, counts_tokens=True)
     count = await backend.count_tokens(call)
     if isinstance(count, Failure):
         raise failure_error(count)
@@ -65,7 +69,9 @@ async def _call(request: HttpRequest, settings: Settings) -> Call:
     )
 
 
-def _checked(call: Call, settings: Settings, backend: Backend, *, counts_tokens: bool) -> Checked:
+async def _checked(
+    call: Call, settings: Settings, backend: Backend, *, counts_tokens: bool
+) -> Checked:
     """Check the params by the rules that hold for a batch's requests too.
 
     Raises: InvalidRequest or NotFound (an unknown model).
@@ -81,7 +87,11 @@ def _checked(call: Call, settings: Settings, backend: Backend, *, counts_tokens:
         max_context_tokens=settings.max_context_tokens,
         unknown_params=settings.unknown_params,
     )
-    checked = check_params(call.params, rules)
+    if len(call.params) <= _CHECKED_HERE_BYTES:
+        checked = check_params(call.params, rules)
+    else:
+        # A large prompt takes seconds, in which leases must be renewed and others served.
+        checked = await asyncio.to_thread(check_params, call.params, rules)
     if isinstance(checked, Refusal):
         raise checked.error()
     return checked
