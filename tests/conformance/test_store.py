@@ -641,6 +641,25 @@ async def test_the_dead_are_seen_and_the_living_never(
         assert database.presence.dead(asked) == [gone, living]
 
 
+async def test_a_worker_whose_old_session_lingers_goes_on_and_lives(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    me = new_worker_id()
+    with postgres.database() as url:
+        settings = settings_for(tmp_path, database_url=url)
+        before, after, watcher = (open_database(settings) for _ in range(3))
+        before.presence.announce(me)
+        async with asyncio.timeout(10):
+            await asyncio.to_thread(after.presence.announce, me)
+        assert watcher.presence.dead([me]) == []
+        await before.close()
+        after.presence.announce(me)
+        assert watcher.presence.dead([me]) == []
+        await after.close()
+        assert watcher.presence.dead([me]) == [me]
+        await watcher.close()
+
+
 async def test_a_migrated_database_has_the_tables_of_this_version(database: Database) -> None:
     def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(

@@ -41,8 +41,13 @@ class SessionLocks:
                     self._connection.invalidate()
                     self._connection = None
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _lock_key(worker)})
-            self._connection = connection
+            question = text("SELECT pg_try_advisory_lock(:key)")
+            if connection.execute(question, {"key": _lock_key(worker)}).scalar_one():
+                self._connection = connection
+            else:
+                # Our own session from before, not gone yet for the server, still says that we
+                # live, or somebody just asks. To wait for it would stop the sweeps.
+                connection.close()
 
     def dead(self, owners: list[WorkerId]) -> list[WorkerId]:
         with (
