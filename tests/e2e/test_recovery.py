@@ -109,3 +109,35 @@ async def test_a_claim_whose_answer_was_lost_is_made_again(tmp_path: Path) -> No
     async with serving(settings, database=database) as service:
         batch_id = await service.api.created(requests(3))
         assert (await service.api.ended(batch_id))["request_counts"]["succeeded"] == 3
+
+
+async def test_a_batch_whose_input_is_damaged_holds_up_no_other(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    async with serving(replace(settings, worker=False)) as service:
+        damaged = await service.api.created(requests(2))
+    (tmp_path / "objects" / damaged / "input.json").write_bytes(b"")
+    async with serving(settings) as service:
+        other = await service.api.created(requests(2))
+        await service.api.ended(other)
+        assert (await service.api.get(damaged)).json["processing_status"] == "in_progress"
+
+
+async def test_a_plan_that_cannot_be_read_holds_up_no_other_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    batch_id = await interrupted(tmp_path)
+    [plan] = (tmp_path / "objects" / batch_id).glob("plan-*.json")
+    aside = plan.rename(tmp_path / "aside.json")
+    async with serving(settings_for(tmp_path, lease_s=0.3)) as service:
+        other = await service.api.created(requests(2))
+        await service.api.ended(other)
+        aside.rename(plan)
+        assert (await service.api.ended(batch_id))["request_counts"]["succeeded"] == 6
+
+
+async def test_a_key_used_again_for_another_body_leaves_nothing_behind(tmp_path: Path) -> None:
+    key = {"idempotency-key": "night-7"}
+    async with serving(settings_for(tmp_path, worker=False)) as service:
+        first = (await service.api.create(requests(2), key)).json["id"]
+        assert (await service.api.create(requests(3), key)).status == 400
+        assert [path.name for path in (tmp_path / "objects").iterdir()] == [first]

@@ -81,7 +81,11 @@ class Acceptor:
         # From here on the input stays: a create that fails may have been committed all the same.
         # If it was not, the input is an orphan, which the keeper finds.
         batch = self._batch(batch_id, key, count, writer.size_bytes, submission)
-        created = await self._create(batch, submission)
+        try:
+            created = await self._create(batch, submission)
+        except InvalidRequest:
+            await asyncio.to_thread(self._objects.delete_group, batch_id)
+            raise
         if created.id != batch_id:
             await asyncio.to_thread(self._objects.delete_group, batch_id)
         self._wakes.accepted.ring()

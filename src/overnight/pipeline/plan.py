@@ -81,9 +81,14 @@ class Planner:
         for batch in waiting:
             try:
                 await self.plan(batch)
-            except (OSError, EOFError) as error:
+            except DBAPIError:
+                raise
+            except Exception as error:
+                # Whatever is wrong with one batch, an unreadable input or a defect of ours that
+                # it meets, must not keep the others from being planned.
                 failed = True
-                log.error("batch %s cannot be planned: %s", batch.id, error)
+                reason = error if isinstance(error, OSError) else type(error).__name__
+                log.error("batch %s cannot be planned: %s", batch.id, reason)
         return not failed and len(waiting) == _UNPLANNED_AT_ONCE
 
     async def plan(self, batch: Batch) -> bool:
