@@ -105,13 +105,15 @@ class Dispatcher:
             if self._workload.draining or not cut:
                 raise
             task.uncancel()
+            answer = None
+        finally:
+            # Nobody may cancel a task that waits for the journal: all wait for one future.
+            held.sending.discard(task)
+        if answer is None:
             if not held.lost:
                 line = expired_line(work.custom_id)
                 await self._journal.add(held, work.position, line, "expired")
-            return
-        finally:
-            held.sending.discard(task)
-        if isinstance(answer, Failure):
+        elif isinstance(answer, Failure):
             self._gate.failed(answer, self._clock.now())
             await self._settle_failure(work, answer)
         else:
@@ -169,7 +171,11 @@ class Dispatcher:
         await self._journal.add(work.held, work.position, line, "errored")
 
     async def _retry(self, work: Work, after_s: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         await sleep_or(self._clock, after_s, work.held.stopped)
+        # It does not wait for its retry any more; see `drain`.
+        self._retries.discard(task)
         if work.held.lost or self._workload.draining:
             return
         if work.held.stop is not None:
