@@ -52,7 +52,7 @@ def _job(
 EXAMPLES = (
     _job("Label 100,000 short documents", "A tag for each support ticket of the year.",
          "claude-haiku-4-5", requests=100_000, tokens_in=200, tokens_out=50),
-    _job("Generate 50,000 product descriptions", "A shop's whole catalogue, rewritten.",
+    _job("Generate 50,000 product descriptions", "A shop’s whole catalogue, rewritten.",
          "claude-sonnet-4-6", requests=50_000, tokens_in=500, tokens_out=300),
     _job("Summarize 10,000 legal contracts", "Long to read, short to answer.",
          "claude-sonnet-4-6", requests=10_000, tokens_in=8_000, tokens_out=500),
