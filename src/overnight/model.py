@@ -18,7 +18,8 @@ _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 # Where the wire's reports draw the line between two context windows.
 LONG_CONTEXT_TOKENS = 200_000
-_LONG_PROMPT = re.compile(r"(.+) > ([0-9]+)", re.DOTALL)
+# Only numbers as `UsageKey` writes them: a model may be named like anything else.
+_LONG_PROMPT = re.compile(r"(.+) > ([1-9][0-9]{0,8})", re.DOTALL)
 
 BatchStatus = Literal["in_progress", "canceling", "ended"]
 OutcomeType = Literal["succeeded", "errored", "canceled", "expired"]

@@ -181,6 +181,17 @@ async def test_usage_keys_may_be_absent_or_null(
 
 
 @pytest.mark.parametrize(
+    ("told", "kept"), [("a\0b\nc", "abc"), ("m" * 9_000, "m" * 256), ("Qwen/通义 3", "Qwen/通义 3")]
+)
+async def test_a_models_name_is_one_that_the_ledger_can_keep(told: str, kept: str) -> None:
+    body: dict[str, object] = {"type": "message", "model": told, "content": []}
+    reply = await sent(answer(json.dumps(body).encode()))
+    assert isinstance(reply, Reply)
+    assert reply.model == kept
+    assert json.loads(reply.message)["model"] == told
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",

@@ -107,6 +107,8 @@ class _ModelPage(msgspec.Struct):
 
 # Far above what any answer uses; a batch of such answers still fits a 64-bit sum.
 _MAX_COUNT = 10**12
+# Longer than any model's name; PostgreSQL indexes no row above 2,704 bytes.
+_MAX_MODEL_NAME = 256
 
 # RecursionError: arrays or objects nested deeper than the decoder goes.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -127,7 +129,8 @@ def reply(body: bytes, header: Header) -> Reply | Failure:
             body.decode()
     except _UNREADABLE:
         return malformed("answered 200 without a Messages object", header, status=200)
-    return Reply(message=body, usage=_usage(message.usage or _Usage()), model=message.model)
+    usage = _usage(message.usage or _Usage())
+    return Reply(message=body, usage=usage, model=_model_name(message.model))
 
 
 def malformed(what: str, header: Header, *, status: int) -> Failure:
@@ -223,6 +226,13 @@ def _usage(usage: _Usage) -> Usage:
         output_tokens=_count(usage.output_tokens),
         web_searches=_count(tools.web_search_requests) if tools else 0,
     )
+
+
+def _model_name(told: str) -> str:
+    """Read a name as far as the ledger can keep it: in a row, and under an index."""
+    if len(told) <= _MAX_MODEL_NAME and told.isprintable():
+        return told
+    return "".join(filter(str.isprintable, told))[:_MAX_MODEL_NAME]
 
 
 def _count(told: int | None) -> int:
