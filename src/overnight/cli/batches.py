@@ -12,6 +12,7 @@ import msgspec
 
 from overnight.cli import body
 from overnight.cli.client import Client, server_flag
+from overnight.cli.cost import cost
 from overnight.cli.output import Output, output_options
 from overnight.errors import InvalidRequest
 from overnight.wire.batches import MessageBatch
@@ -33,9 +34,10 @@ def batches() -> None:
 
 @batches.command()
 @click.argument("file")
+@click.option("--estimate", metavar="ID", help="Compare its cost with this estimate.")
 @server_flag
 @output_options
-def create(out: Output, file: str, base_url: str | None) -> None:
+def create(out: Output, file: str, estimate: str | None, base_url: str | None) -> None:
     """Create a batch from FILE (- is stdin).
 
     \b
@@ -47,7 +49,7 @@ def create(out: Output, file: str, base_url: str | None) -> None:
     """
     client = Client(base_url)
     checked = body.read(file)
-    batch = client.create(checked.chunks())
+    batch = client.create(checked.chunks(), estimate_id=estimate)
     if out.as_json:
         out.document(msgspec.to_builtins(batch))
         return
@@ -96,6 +98,7 @@ def retrieve(out: Output, batch_id: str, base_url: str | None) -> None:
 
 
 batches.add_command(retrieve, "get")
+batches.add_command(cost)
 
 
 @batches.command()

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -68,11 +68,13 @@ class Client:
         self.base_url = _base_url(base_url)
         self._http = _http_client()
 
-    def create(self, body: Iterable[bytes]) -> MessageBatch:
+    def create(self, body: Iterable[bytes], *, estimate_id: str | None = None) -> MessageBatch:
         """Create a batch from a JSON body. Not repeated once the server may have read it."""
 
         def send() -> SyncResponse:
             request = self._http.post(self.base_url + BATCHES)
+            if estimate_id:
+                request = request.header("overnight-estimate-id", estimate_id)
             return (
                 request.header("content-type", "application/json").body_stream(body).build().send()
             )
@@ -113,6 +115,20 @@ class Client:
         """Ask for the live progress, an extension that only Overnight serves."""
         return self._repeated("GET", f"/overnight/v1/batches/{quote(batch_id)}/progress")
 
+    def cost(self, batch_id: str) -> dict[str, Any]:
+        """Give what a batch has cost, an extension that only Overnight serves."""
+        response = self._repeated("GET", f"/overnight/v1/batches/{quote(batch_id)}/cost")
+        return _decoded(response, dict[str, Any])
+
+    def keep_estimate(self, low_usd: str, high_usd: str) -> str:
+        """Keep a range on the server, an extension of Overnight; give its id."""
+        body = {"low_usd": low_usd, "high_usd": high_usd}
+        return str(self._posted("/overnight/v1/estimates", body)["id"])
+
+    def count_tokens(self, params: Mapping[str, Any]) -> int:
+        """Count the prompt of one request as the server's backend does."""
+        return int(self._posted("/v1/messages/count_tokens", params)["input_tokens"])
+
     def resolve(self, text: str) -> str:
         """Give the id that `text` is, or the only one that it begins."""
         if len(text) == len("msgbatch_01") + 22 and text.startswith("msgbatch_"):
@@ -143,6 +159,27 @@ class Client:
                     return _checked(response)
                 time.sleep(max(wait_s, _retry_after_s(response)))
             return _checked(self._http.request(method, self.base_url + path).build().send())
+
+    def _posted(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Post what may be posted again; gives the answer's object."""
+        content = msgspec.json.encode(body)
+
+        def send() -> SyncResponse:
+            request = self._http.post(self.base_url + path)
+            return (
+                request.header("content-type", "application/json")
+                .body_bytes(content)
+                .build()
+                .send()
+            )
+
+        with self._reaching():
+            for wait_s in RETRY_WAITS_S:
+                response = send()
+                if not _worth_repeating(response):
+                    return _decoded(_checked(response), dict[str, Any])
+                time.sleep(max(wait_s, _retry_after_s(response)))
+            return _decoded(_checked(send()), dict[str, Any])
 
     @contextmanager
     def _reaching(self) -> Generator[None]:

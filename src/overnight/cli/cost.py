@@ -1,0 +1,82 @@
+"""`overnight batches cost`: what a batch has cost, and will have cost."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import click
+
+from overnight.cli.client import Client, server_flag
+from overnight.cli.output import Output, output_options
+from overnight.pricing.book import TokenClass
+from overnight.pricing.money import shown, shown_beside
+
+
+@click.command()
+@click.argument("batch_id", metavar="ID")
+@server_flag
+@output_options
+def cost(out: Output, batch_id: str, base_url: str | None) -> None:
+    """Show what a batch has cost, and while it runs what it will have cost.
+
+    \b
+    Example:
+      overnight batches cost msgbatch_01Ab
+    """
+    client = Client(base_url)
+    found = client.cost(client.resolve(batch_id))
+    if out.as_json:
+        out.document(found)
+        return
+    for line in _lines(found):
+        out.data(line)
+    if not found["complete"]:
+        out.note("\nhint: a price is unknown; overnight price --model NAME suggests a book")
+
+
+def _lines(found: Mapping[str, Any]) -> Sequence[str]:
+    """Write the statement: the sums first, then a line per model and token class."""
+    spent, standard = _usd(found["spent_usd"]), _usd(found["standard_usd"])
+    lines = [
+        f"{found['id']}  {found['status']}, {found['recorded']:,} of {found['requests']:,} "
+        f"requests, {found['succeeded']:,} succeeded",
+        f"{'spent':20} {'' if found['complete'] or spent is None else 'at least '}"
+        f"{shown_beside(spent, spent)}",
+    ]
+    projected = found["projected"]
+    if projected and found["status"] != "ended":
+        low, usd, high = (_usd(projected[name]) for name in ("low_usd", "usd", "high_usd"))
+        lines.append(
+            f"{'projected':20} {shown_beside(usd, usd)}, from {shown_beside(low, usd)} "
+            f"to {shown_beside(high, usd)}"
+        )
+    saving = _usd(found["saving_usd"])
+    if saving is not None:
+        lines.append(f"{'standard price':20} {shown_beside(standard, standard)}, "
+                     f"saved {shown_beside(saving, standard)}")  # fmt: skip
+    if found["cache_hit_percent"] is not None:
+        lines.append(f"{'read from the cache':20} {found['cache_hit_percent']:g}% of the prompts")
+    if found["estimate"]:
+        lines.append(f"{'estimated':20} {_estimate(found['estimate'])}")
+    return [*lines, *(_item(line, spent) for line in found["lines"])]
+
+
+def _estimate(estimate: Mapping[str, Any]) -> str:
+    low, high = shown(_usd(estimate["low_usd"])), shown(_usd(estimate["high_usd"]))
+    amount = low if low == high else f"{low} to {high}"
+    return f"{amount}: {estimate['verdict']}" if estimate["verdict"] else amount
+
+
+def _item(line: Mapping[str, Any], spent: Decimal | None) -> str:
+    token_class = TokenClass(line["token_class"])
+    unit = "1,000" if token_class is TokenClass.WEB_SEARCH else "1M"
+    rate = f"${line['rate_usd']} per {unit}" if line["rate_usd"] else "unknown"
+    over = f", prompts over {line['over_tokens']:,}" if line["over_tokens"] else ""
+    return (
+        f"  {line['model'] + over:32}  {token_class.label:16} {line['count']:>14,}  "
+        f"{rate:>16}  {shown_beside(_usd(line['usd']), spent):>10}"
+    )
+
+
+def _usd(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
