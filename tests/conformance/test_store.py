@@ -623,6 +623,15 @@ async def test_a_change_that_raises_changes_nothing(database: Database) -> None:
     assert await find(database, "msgbatch_a") is None
 
 
+async def test_an_error_does_not_show_what_was_to_be_written(database: Database) -> None:
+    await planned(database, a_batch(), 1)
+    [mine] = await claim(database)
+    secret = replace(recording(mine, 0), lines=b"sunflower", positions=None)
+    with pytest.raises(IntegrityError) as raised:
+        await record(database, secret)
+    assert "sunflower" not in str(raised.value)
+
+
 async def test_the_dead_are_seen_and_the_living_never(
     database: Database, database_url: str | None, tmp_path: Path
 ) -> None:

@@ -101,6 +101,8 @@ def _engine(url: str, *, size: int, autocommit: bool = False) -> Engine:
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=0,
+        # Results and keys of callers have no place in an error's text.
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S},
         **(_AUTOCOMMIT if autocommit else {}),
     )
