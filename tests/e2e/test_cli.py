@@ -186,6 +186,46 @@ def _slow_server(folder: Path) -> Server:
     return Server(folder, OVERNIGHT_SIMULATOR_SCRIPT=str(script))
 
 
+def test_the_cost_of_a_batch_is_told_beside_its_estimate(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "input.jsonl"
+    file.write_text(lines_of(3), encoding="utf-8")
+    estimated = Call(server.url, "estimate", file, "--keep", "--json")
+    assert estimated.code == 0, estimated.err
+    estimate_id = json.loads(estimated.out)["estimate_id"]
+    batch_id = Call(server.url, "batches", "create", file, "--estimate", estimate_id).out.strip()
+    assert Call(server.url, "watch", batch_id, "-q").code == 0
+    found = json.loads(Call(server.url, "batches", "cost", batch_id, "--json").out)
+    assert found["estimate"]["id"] == estimate_id
+    assert found["estimate"]["verdict"] == "within"
+    told = Call(server.url, "batches", "cost", batch_id)
+    assert told.code == 0, told.err
+    assert "3 of 3 requests, 3 succeeded" in told.out
+    assert "claude-haiku-4-5" in told.out
+    assert "estimated" in told.out and "within" in told.out
+    unknown = Call(server.url, "batches", "create", file, "--estimate", "estimate_01none")
+    assert (unknown.code, unknown.out) == (2, "")
+
+
+def test_a_server_counts_a_sample_and_runs_a_pilot(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "input.jsonl"
+    file.write_text(lines_of(20), encoding="utf-8")
+    asked = Call(server.url, "estimate", file, "--exact-sample", "10", "--pilot", "20", "--json")
+    assert asked.code == 0, asked.err
+    [model] = json.loads(asked.out)["models"]
+    assert model["counted_requests"] == 10
+    pilot = model["pilot"]
+    assert (pilot["requests"], pilot["succeeded"]) == (20, 20)
+    # All of the file was run, so nothing is left to project: it costs what the batch cost.
+    [batch_id] = re.findall(r"msgbatch_\w{24}", asked.err)
+    spent = json.loads(Call(server.url, "batches", "cost", batch_id, "--json").out)["spent_usd"]
+    assert [pilot[name] for name in ("usd", "low_usd", "expected_usd", "high_usd")] == [spent] * 4
+    told = Call(server.url, "estimate", file, "--pilot", "5")
+    assert "5 of 5 requests succeeded" in told.out
+    assert "all 20 will cost about" in told.out
+    wrong = Call(server.url, "estimate", file, "--pilot", "0")
+    assert (wrong.code, wrong.out) == (2, "")
+
+
 def test_watch_says_with_its_code_that_not_all_succeeded(server: Server) -> None:
     stdin = lines_of(3) + lines_of(1, model="no-such-model").replace("doc-0", "bad")
     batch_id = Call(server.url, "batches", "create", "-", stdin=stdin).out.strip()

@@ -1,13 +1,23 @@
 """`overnight estimate`: check a file and say what it will cost, before anything is sent."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
+from overnight.cli import asking
+from overnight.cli.client import Client, server_flag
 from overnight.cli.output import Output, output_options
+from overnight.errors import InvalidRequest
 from overnight.pricing import doors, shelf
 from overnight.pricing.book import TIERS, Tier
 from overnight.pricing.quantity import MAX_TOKENS_PER_REQUEST, number, whole
+
+if TYPE_CHECKING:
+    from overnight.pricing.estimate import Estimate
+
+# As many requests as a batch may have.
+MAX_SAMPLE = 10_000
 
 
 @click.command()
@@ -20,6 +30,10 @@ from overnight.pricing.quantity import MAX_TOKENS_PER_REQUEST, number, whole
 @click.option("--tier", type=click.Choice(TIERS), default="batch", show_default=True)
 @click.option("--price-book", default=shelf.DEFAULT, metavar="BOOK", show_default=True,
               help="A name, or your own TOML file.")  # fmt: skip
+@click.option("--exact-sample", metavar="N", help="Let a server count the prompts of N rows.")
+@click.option("--pilot", metavar="N", help="Run N rows on a server, at their price, and project.")
+@click.option("--keep", is_flag=True, help="Keep it on a server, for batches create --estimate.")
+@server_flag
 @click.option("--on", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Prices of that day.")
 @output_options
 def estimate(
@@ -31,9 +45,15 @@ def estimate(
     tokens_out: str | None,
     tier: Tier,
     price_book: str,
+    exact_sample: str | None,
+    pilot: str | None,
+    keep: bool,
+    base_url: str | None,
     on: datetime | None,
 ) -> None:
-    """Check FILE (- is stdin) and say what it will cost, as a range. Nothing is sent.
+    """Check FILE (- is stdin) and say what it will cost, as a range.
+
+    Nothing is sent but by --exact-sample, --pilot and --keep.
 
     \b
     Example:
@@ -41,6 +61,13 @@ def estimate(
       overnight estimate docs.csv --prompt 'Sum up: {text}' --model claude-haiku-4-5
     """
     most = MAX_TOKENS_PER_REQUEST
+    counting = piloting = client = None
+    if exact_sample or pilot or keep:
+        client = Client(base_url)
+        if exact_sample:
+            counting = asking.exact(client, _rows(exact_sample, "--exact-sample"))
+        if pilot:
+            piloting = asking.pilot(client, _rows(pilot, "--pilot"), out)
     found = doors.estimate(
         file,
         models,
@@ -52,13 +79,37 @@ def estimate(
         if max_tokens
         else None,
         output_tokens=number(tokens_out, name="--out", at_most=most) if tokens_out else None,
+        exact=counting,
+        pilot=piloting,
     )
+    estimate_id = _kept(client, found) if client and keep else None
     # Rich is imported by whoever prints a table.
     if out.as_json:
         from overnight.pricing import document
 
-        out.document(document.of_estimate(found))
+        kept = {"estimate_id": estimate_id} if keep else {}
+        out.document(document.of_estimate(found) | kept)
     else:
         from overnight.cli import estimate_table
 
         estimate_table.show(found, out)
+        if estimate_id:
+            out.note(f"\nkept as {estimate_id}\n"
+                     f"hint: overnight batches create {file} --estimate {estimate_id}")  # fmt: skip
+
+
+def _rows(text: str, flag: str) -> int:
+    return whole(text, name=flag, at_most=MAX_SAMPLE, at_least=1, unit="rows")
+
+
+def _kept(client: Client, found: "Estimate") -> str:
+    """Keep the pilot's range when there is one, else the whole range; give the id."""
+    by_pilot = found.pilot_usd
+    low = by_pilot.low if by_pilot else found.low_usd
+    high = by_pilot.high if by_pilot else found.high_usd
+    if low is None or high is None:
+        raise InvalidRequest(
+            "--keep: a part of the price is unknown, so there is no range to keep",
+            hint="name a price book that knows the model",
+        )
+    return client.keep_estimate(f"{low:f}", f"{high:f}")

@@ -10,6 +10,7 @@ from overnight.cli.price_table import console_of, print_table, table_of
 from overnight.pricing.cost import Cost
 from overnight.pricing.estimate import Estimate, ModelEstimate
 from overnight.pricing.money import shown_beside
+from overnight.pricing.probe import PilotRun
 from overnight.pricing.quantity import about
 
 
@@ -25,6 +26,10 @@ def show(estimate: Estimate, out: Output) -> None:
         if model.caching:
             console.print()
             console.print(_caching(model, marked=bool(estimate.marked_requests)), soft_wrap=True)
+    for model in estimate.models:
+        if model.pilot:
+            console.print()
+            console.print(_pilot(model, model.pilot), soft_wrap=True)
     out.note("assumed:\n" + "\n".join(f"  {line}" for line in estimate.assumptions))
     if not any(model.expected for model in estimate.models):
         out.note("\nhint: --out N gives an expected cost beside the range")
@@ -85,6 +90,23 @@ def _amount(cost: Cost | None, whole: Decimal | None) -> str:
         return "–"
     amount = shown_beside(cost.usd, whole)
     return amount if cost.complete or cost.usd is None else f"at least {amount}"
+
+
+def _pilot(model: ModelEstimate, run: PilotRun) -> Text:
+    text = Text("pilot", style="bold")
+    text.append(
+        f", {model.low.display_name}: {run.succeeded:,} of {run.requests:,} requests succeeded "
+        f"and cost {shown_beside(run.usd, run.usd)}; ",
+        style="not bold",
+    )
+    total = run.total_usd
+    if total is None:
+        return text.append("too few to project from.", style="not bold")
+    low, expected, high = (shown_beside(usd, total.expected) for usd in total)
+    return text.append(
+        f"all {model.requests:,} will cost about {expected}, from {low} to {high}.",
+        style="not bold green",
+    )
 
 
 def _caching(model: ModelEstimate, *, marked: bool) -> Text:

@@ -12,6 +12,7 @@ from overnight.pricing.compare import Disagreement
 from overnight.pricing.cost import Cost, CostLine
 from overnight.pricing.estimate import Estimate, ModelEstimate
 from overnight.pricing.money import exact
+from overnight.pricing.probe import PilotRun
 from overnight.pricing.quote import Option, Quote
 
 Document = dict[str, object]
@@ -173,6 +174,18 @@ def _disagreement(difference: Disagreement) -> Document:
     }
 
 
+def _pilot(run: PilotRun) -> Document:
+    total = run.total_usd
+    return {
+        "requests": run.requests,
+        "succeeded": run.succeeded,
+        "usd": money(run.usd),
+        "low_usd": money(total.low) if total else None,
+        "expected_usd": money(total.expected) if total else None,
+        "high_usd": money(total.high) if total else None,
+    }
+
+
 def _model_estimate(model: ModelEstimate) -> Document:
     effect = model.caching
     return {
@@ -186,6 +199,8 @@ def _model_estimate(model: ModelEstimate) -> Document:
         "low": of_cost(model.low),
         "high": of_cost(model.high),
         "expected": of_cost(model.expected) if model.expected else None,
+        "counted_requests": model.counted.requests,
+        "pilot": _pilot(model.pilot) if model.pilot else None,
         "caching": None
         if effect is None
         else {

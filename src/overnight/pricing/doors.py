@@ -17,6 +17,7 @@ from overnight.pricing.cost import Cost
 
 if TYPE_CHECKING:
     from overnight.pricing.estimate import Estimate
+    from overnight.pricing.sampling import Exact, Pilot
 
 Book = str | PathLike[str] | PriceBook
 
@@ -59,12 +60,15 @@ def estimate(
     prompt: str | None = None,
     max_tokens: int | None = None,
     output_tokens: Decimal | int | None = None,
+    exact: "Exact | None" = None,
+    pilot: "Pilot | None" = None,
 ) -> "Estimate":
     """Count the requests of a file offline and give their cost as a range.
 
     JSONL as for a batch, one JSON body, or a CSV with a `prompt` template (`Sum up: {text}`).
     Without `model` each request's own model counts; several price the file on each of them.
-    `output_tokens` is the mean output you expect.
+    `output_tokens` is the mean output you expect. `exact` and `pilot` ask a server about a sample
+    of the file; without them nothing is sent.
 
     Raises: InvalidRequest, ConfigInvalid.
     """
@@ -81,6 +85,8 @@ def estimate(
         prompt=prompt,
         max_tokens=max_tokens,
         output_tokens=None if output_tokens is None else Decimal(output_tokens),
+        exact=exact,
+        pilot=pilot,
     )
 
 

@@ -14,8 +14,10 @@ from overnight.pricing.book import PriceBook, Tier
 from overnight.pricing.caching import min_cacheable_tokens
 from overnight.pricing.cost import Cost, cost
 from overnight.pricing.prefixes import Group, GroupKey, Sharing
+from overnight.pricing.probe import Counted, PilotRun, Probe
 from overnight.pricing.quote import unknown_model
 from overnight.pricing.rows import Problems, rows
+from overnight.pricing.sampling import Exact, Pilot, Range
 from overnight.tokens import prompt_tokens
 
 MAX_REQUESTS_PER_BATCH = 10_000
@@ -50,7 +52,7 @@ class ModelEstimate(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     requests: int
-    # By the offline rule.
+    # By the offline rule, corrected by what was counted exactly.
     input_tokens: int
     input_tokens_low: int
     input_tokens_high: int
@@ -63,6 +65,10 @@ class ModelEstimate(msgspec.Struct, frozen=True, kw_only=True):
     expected: Cost | None
     # None when no requests begin alike with as many tokens as the model caches.
     caching: CachingEffect | None
+    # What a server counted of it.
+    counted: Counted = Counted(0, None)
+    # What a server ran of it; None when nothing.
+    pilot: PilotRun | None = None
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +96,15 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     def high_usd(self) -> Decimal | None:
         return _sum([model.high for model in self.models])
 
+    @property
+    def pilot_usd(self) -> Range | None:
+        """Sum what pilots say, as if all were off on the same side; None unless all say it."""
+        ranges = [model.pilot.total_usd if model.pilot else None for model in self.models]
+        known = [found for found in ranges if found is not None]
+        if len(known) < len(ranges):
+            return None
+        return Range(*(sum(ends, Decimal(0)) for ends in zip(*known, strict=True)))
+
 
 class _Count:
     """The sums of one model."""
@@ -111,12 +126,15 @@ def estimate(
     max_tokens: int | None = None,
     output_tokens: Decimal | None = None,
     max_requests: int = MAX_REQUESTS_PER_BATCH,
+    exact: Exact | None = None,
+    pilot: Pilot | None = None,
 ) -> Estimate:
     """Count a file and price it.
 
     `models` prices the whole file on each of these; without it each row's own model counts.
     `output_tokens` is the mean output expected; without it only a range is known.
-    Reads the file once, in constant memory but for 100 bytes per long prompt.
+    `exact` and `pilot` ask a server about a sample, once the whole file was found in order.
+    Reads the file once, in constant memory but for the sample and 100 bytes per long prompt.
 
     Raises: InvalidRequest with the first 20 problems and their number.
     """
@@ -125,6 +143,7 @@ def estimate(
     groups: dict[GroupKey, Group] = {}
     size_bytes = marked = 0
     split = _Split(max_requests)
+    probe = Probe(exact, pilot)
     for row in rows(path, problems=problems, prompt=prompt, max_tokens=max_tokens):
         params, group_key = row.params, prefixes.key(row.params)
         if (group := groups.get(group_key)) is None:
@@ -133,11 +152,13 @@ def estimate(
         assert params.messages is not None and params.max_tokens is not None
         group.add(params.messages)
         count.requests += 1
-        count.input_tokens += group.fixed_tokens + prompt_tokens({"messages": params.messages})
+        tokens = group.fixed_tokens + prompt_tokens({"messages": params.messages})
+        count.input_tokens += tokens
         count.max_output_tokens += params.max_tokens
         size_bytes += row.size_bytes
         marked += row.marked
         split.add(row.size_bytes)
+        probe.offer(row, tokens)
     if None in counts and not models:
         problems.add("1", f"{counts[None].requests:,} requests name no model: add --model")
     problems.refuse()
@@ -152,6 +173,13 @@ def estimate(
             for model, count in counts.items()
         ]
     )
+    pricings = [(_Pricing(model, tier, book, on), count, of) for model, count, of in parts]
+    for pricing, _, _ in pricings:
+        pricing.refuse_unknown()
+    found = tuple(
+        pricing.model(count, of, output_tokens, probe, all_rows=bool(models))
+        for pricing, count, of in pricings
+    )
     return Estimate(
         name=path,
         requests=whole.requests,
@@ -161,13 +189,8 @@ def estimate(
         tier=tier,
         on=on,
         book_name=book.name,
-        models=tuple(
-            _Pricing(model, tier, book, on).model(count, of, output_tokens)
-            for model, count, of in parts
-        ),
-        assumptions=_assumptions(
-            [model for model, _, _ in parts], output_tokens, max_requests, marked
-        ),
+        models=found,
+        assumptions=_assumptions(found, output_tokens, max_requests, marked),
     )
 
 
@@ -200,17 +223,33 @@ class _Pricing:
         self._model, self._book, self._on = model, book, on
         self._tier: Tier = tier
 
+    def refuse_unknown(self) -> None:
+        """Raise InvalidRequest when the book has no price for the model."""
+        priced = self.price(Usage(), 1)
+        if priced.model is None:
+            raise unknown_model(priced, self._book)
+
     def model(
-        self, count: _Count, groups: list[Group], output_tokens: Decimal | None
+        self,
+        count: _Count,
+        groups: list[Group],
+        output_tokens: Decimal | None,
+        probe: Probe,
+        *,
+        all_rows: bool,
     ) -> ModelEstimate:
+        requests = count.requests
+        counted = probe.counted(self._model, all_rows=all_rows, of=requests)
         low, high = band(self._model)
-        tokens, requests = count.input_tokens, count.requests
-        input_low, input_high = int(tokens * low), int(tokens * high)
+        factor = counted.factor or Range(low, Decimal(1), high)
+        tokens, input_low, input_high = (
+            int((count.input_tokens * by).to_integral_value())
+            for by in (factor.expected, factor.low, factor.high)
+        )
         cheapest = Usage(input_tokens=input_low, output_tokens=requests)
         dearest = Usage(input_tokens=input_high, output_tokens=count.max_output_tokens)
         priced = self.price(cheapest, requests)
-        if priced.model is None:
-            raise unknown_model(priced, self._book)
+        assert priced.model is not None
         expected = None
         if output_tokens is not None:
             output = min(count.max_output_tokens, int(output_tokens * requests))
@@ -227,6 +266,10 @@ class _Pricing:
             high=self.price(dearest, requests),
             expected=expected,
             caching=self._caching(count, groups),
+            counted=counted,
+            pilot=probe.piloted(
+                self._model, all_rows=all_rows, of=requests, price=lambda used: self.price(used, 1)
+            ),
         )
 
     def price(self, usage: Usage, requests: int) -> Cost:
@@ -310,17 +353,35 @@ def _new_tokenizer(model: str) -> bool:
     return found is None or (int(found[1]), int(found[2] or 0)) >= (4, 7)
 
 
+def _counted(found: ModelEstimate) -> str:
+    """Say how a sample that a server counted changed the count."""
+    counted, factor = found.counted, found.counted.factor
+    assert factor is not None
+    low, by, high = ((end - 1) * 100 for end in factor)
+    return (
+        f"{counted.requests:,} of {found.requests:,} prompts of {found.model} were counted by the "
+        f"server: {by:+.1f}% against the offline rule, all of them within {low:+.1f}% and "
+        f"{high:+.1f}% in 95 of 100 samples"
+    )
+
+
 def _assumptions(
-    models: Sequence[str], output_tokens: Decimal | None, max_requests: int, marked: int
+    found: Sequence[ModelEstimate], output_tokens: Decimal | None, max_requests: int, marked: int
 ) -> tuple[str, ...]:
     told = [
         "prompt tokens are counted offline: 4 ASCII characters a token, more for other scripts, "
         "plus fixed costs for messages, tools, images and pages",
     ]
+    models = [of.model for of in found if of.counted.factor is None]
     for factors in dict.fromkeys(band(model) for model in models):
         low, high = ((factor - 1) * 100 for factor in factors)
         names = ", ".join(model for model in dict.fromkeys(models) if band(model) == factors)
         told.append(f"the true count of {names} is expected within {low:+.0f}% and {high:+.0f}%")
+    told += [_counted(of) for of in found if of.counted.factor is not None]
+    if any(of.pilot for of in found):
+        told.append(
+            "a pilot's range holds in 95 of 100 samples; requests that did not succeed cost nothing"
+        )
     told.append("output is from one token to max_tokens in every request")
     if output_tokens is not None:
         told.append(f"expected: {output_tokens:f} output tokens a request, as given")

@@ -46,6 +46,18 @@ class Row(msgspec.Struct, frozen=True):
     size_bytes: int
     # Whether it asks for prompt caching.
     marked: bool
+    # The JSON that it was read from; empty for a row of a table.
+    source: bytes = b""
+
+    def request(self, model: str) -> dict[str, Any]:
+        """Give the whole params, to be sent to a model; values from JSON stay as they are."""
+        params: dict[str, Any] = {"messages": self.params.messages}
+        if self.source:
+            params = msgspec.json.decode(self.source, type=dict[str, msgspec.Raw])
+            if "params" in params:
+                params = msgspec.json.decode(params["params"], type=dict[str, msgspec.Raw])
+            params.pop("custom_id", None)
+        return params | {"model": model, "max_tokens": self.params.max_tokens}
 
 
 class _Line(Params, frozen=True):
@@ -153,7 +165,8 @@ def _row(
         return None
     if params.max_tokens is None:
         params = msgspec.structs.replace(params, max_tokens=limit)
-    return Row(params=params, size_bytes=len(data), marked=b'"cache_control"' in data)
+    marked = b'"cache_control"' in data
+    return Row(params=params, size_bytes=len(data), marked=marked, source=data)
 
 
 def _table(
