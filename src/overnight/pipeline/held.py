@@ -9,6 +9,9 @@ import msgspec
 from overnight.model import Batch
 from overnight.store.shards import Claim, ShardKey, Totals
 
+# Beside few large requests the number of requests is no bound for memory.
+MAX_HELD_BYTES = 512 << 20
+
 
 class HeldShard:
     """A leased shard under work. Mutable, touched by the event loop only."""
@@ -21,6 +24,7 @@ class HeldShard:
         "request_count",
         "sealing",
         "sending",
+        "size_bytes",
         "stop",
         "stopped",
         "totals",
@@ -31,6 +35,8 @@ class HeldShard:
         self.fence = claim.shard.lease.fence
         self.batch: Batch = claim.batch
         self.request_count = claim.shard.request_count
+        # In memory until the last request of the shard has its outcome.
+        self.size_bytes = claim.shard.length_bytes
         # As of the last commit.
         self.totals: Totals = claim.totals
         # Another worker has it now: nothing of it may be sent or recorded any more.
@@ -74,10 +80,17 @@ class Workload:
         self.low_water = low_water
         # Set while the queue has work, or the worker drains.
         self.more = asyncio.Event()
-        # Set when the queue has run low.
+        # Set when the queue has run low, or memory was freed.
         self.hungry = asyncio.Event()
         # The worker stops: nothing more is claimed or sent.
         self.draining = False
+
+    @property
+    def full(self) -> bool:
+        """Tell whether there is enough to do, or no room for more."""
+        if len(self.queue) >= self.low_water:
+            return True
+        return sum(held.size_bytes for held in self.held.values()) >= MAX_HELD_BYTES
 
     def take(self) -> Work:
         """Take the next request from a queue that is not empty."""
@@ -108,6 +121,7 @@ class Workload:
         """Forget a shard that is sealed or lost."""
         if self.held.get(held.key) is held:
             del self.held[held.key]
+            self.hungry.set()
         self.withdraw(held)
 
     def drain(self) -> None:

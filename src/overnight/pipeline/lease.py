@@ -58,7 +58,7 @@ class Leaser:
     async def feed(self) -> None:
         """Claim what the queue has room for, or wait until there is something to claim."""
         workload = self._workload
-        if workload.draining or len(workload.queue) >= workload.low_water:
+        if workload.draining or workload.full:
             workload.hungry.clear()
             await workload.hungry.wait()
             return

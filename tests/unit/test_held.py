@@ -1,0 +1,60 @@
+"""What a worker takes into memory, and what it lets go of."""
+
+from datetime import UTC, datetime
+
+from overnight.model import Batch, BatchId, Counts, Lease, Shard, WorkerId, WorkspaceId
+from overnight.pipeline.held import MAX_HELD_BYTES, HeldShard, Workload
+from overnight.store.shards import Claim, Totals
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+BATCH = Batch(
+    id=BatchId("msgbatch_a"),
+    workspace_id=WorkspaceId("wrkspc_01here"),
+    status="in_progress",
+    created_at=NOW,
+    expires_at=NOW,
+    retain_until=NOW,
+    api_version="2023-06-01",
+    request_count=8,
+    input_key="msgbatch_a/input.json",
+    input_bytes=100,
+    counts=Counts(processing=8),
+)
+
+
+def a_shard(number: int, *, size_bytes: int = 100, fence: int = 1) -> HeldShard:
+    shard = Shard(
+        batch_id=BATCH.id,
+        number=number,
+        offset=0,
+        length_bytes=size_bytes,
+        request_count=1,
+        lease=Lease(owner=WorkerId("worker_01anna"), fence=fence, expires_at=NOW),
+    )
+    return HeldShard(
+        Claim(
+            shard=shard,
+            batch=BATCH,
+            plan_key="msgbatch_a/plan",
+            totals=Totals(),
+            recorded_positions=frozenset(),
+        )
+    )
+
+
+def test_large_shards_fill_a_workload_before_there_are_many_requests() -> None:
+    workload = Workload(low_water=256)
+    shards = [workload.hold(a_shard(n, size_bytes=MAX_HELD_BYTES // 2)) for n in range(2)]
+    assert workload.full
+    workload.hungry.clear()
+    workload.drop(shards[0])
+    assert not workload.full
+    assert workload.hungry.is_set()
+
+
+def test_to_drop_a_lost_shard_keeps_the_one_that_was_claimed_anew() -> None:
+    workload = Workload(low_water=256)
+    lost = workload.hold(a_shard(0, fence=1))
+    again = workload.hold(a_shard(0, fence=3))
+    workload.drop(lost)
+    assert list(workload.held.values()) == [again]
