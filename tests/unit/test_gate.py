@@ -114,3 +114,9 @@ def test_a_time_beyond_reason_closes_the_gate_for_an_hour_and_no_longer(
     gate.failed(failure(FailureKind.RATE_LIMITED, retry_after_s), NOW)
     assert gate.wait_s(NOW) == RETRY_AFTER_CAP_S
     assert gate.wait_s(NOW + seconds(RETRY_AFTER_CAP_S)) == 0
+
+
+def test_a_clock_that_is_set_back_does_not_keep_the_gate_closed(gate: Gate) -> None:
+    gate.failed(failure(FailureKind.RATE_LIMITED, 20), NOW)
+    assert gate.wait_s(NOW - seconds(86_400)) == 0
+    assert gate.open

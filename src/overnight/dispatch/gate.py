@@ -20,6 +20,7 @@ class Gate:
 
     def __init__(self, *, random: Random) -> None:
         self._random = random
+        self._closed_at: datetime | None = None
         self._closed_until: datetime | None = None
         self._outages = 0
         self._probing = False
@@ -31,9 +32,11 @@ class Gate:
 
         After an outage the first one admitted is a probe: the others wait for how it went.
         """
-        if self._closed_until is not None and now < self._closed_until:
-            return (self._closed_until - now).total_seconds()
-        self._closed_until = None
+        if self._closed_at is not None and self._closed_until is not None:
+            # Before it was closed: the system's clock was set back, for who knows how long.
+            if self._closed_at <= now < self._closed_until:
+                return (self._closed_until - now).total_seconds()
+            self._closed_until = None
         if not self._outages:
             self.open = True
             return 0.0
@@ -70,5 +73,5 @@ class Gate:
     def _close(self, now: datetime, seconds: float) -> None:
         until = now + timedelta(seconds=seconds)
         if self._closed_until is None or until > self._closed_until:
-            self._closed_until = until
+            self._closed_at, self._closed_until = now, until
         self.open = False
