@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from overnight.errors import InvalidRequest
 from overnight.model import Batch, BatchStatus, Counts
 
-# (from, verb) → to. `docs/concepts/states.md` is drawn from this table.
+# (from, verb) → to. `docs/concepts/how-it-works.md` shows this table.
 TRANSITIONS: dict[tuple[BatchStatus, str], BatchStatus] = {
     ("in_progress", "cancel"): "canceling",
     ("canceling", "cancel"): "canceling",

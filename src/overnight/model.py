@@ -167,7 +167,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     request_count: int
     input_key: str
     input_bytes: int
-    # Frozen at the end; all in `processing` before. Live counts are `store.batches.live_counts`.
+    # Frozen at the end; all in `processing` before. Live counts are `store.batches.live`.
     counts: Counts
 
 
