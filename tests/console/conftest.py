@@ -109,11 +109,18 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         await browser.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def visit(site: Site) -> AsyncIterator[Visit]:
-    """Open a page in a fresh browser; afterwards nothing may have gone wrong on it."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def returning(site: Site) -> AsyncIterator[BrowserContext]:
+    """Give a browser that has been here before: it keeps the page's files."""
     context = await site.context()
-    visit = watch(await context.new_page(), site.service.base_url)
-    yield visit
+    yield context
     await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(site: Site, returning: BrowserContext) -> AsyncIterator[Visit]:
+    """Open a new page; afterwards nothing may have gone wrong on it."""
+    visit = watch(await returning.new_page(), site.service.base_url)
+    yield visit
+    await visit.page.close()
     assert visit.faults == []

@@ -117,7 +117,8 @@ function grid(plot) {
     parts.push(svg("line", { class: usd ? "gridline" : "axis", x1: plot.left, x2: plot.right, y1: y, y2: y }),
       svg("text", { class: "tick", x: plot.left - 8, y: y + 4, "text-anchor": "end" }, dollars(usd, plot.step)));
   }
-  const step = Math.max(1, niceStep(plot.last / (plot.hasRoom ? 5 : 3)));
+  // There is no half a request.
+  const step = Math.ceil(niceStep(plot.last / (plot.hasRoom ? 5 : 3)));
   for (let requests = 0; requests <= plot.last * 1.001; requests += step) {
     parts.push(svg("text", { class: "tick", x: plot.x(requests), y: plot.bottom + 20, "text-anchor": "middle" },
       short(requests)));

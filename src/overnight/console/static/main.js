@@ -58,8 +58,10 @@ function openLink() {
   const { question: asked, problems } = parse(hash, { ...opening, on: today });
   const book = findBook(books, asked.book);
   if (!book) problems.push(`this page does not have price book ${asked.book}; ${books[0].name} is shown instead`);
-  for (const name of book ? asked.models.filter((model) => !findModel(book, model)) : []) {
-    problems.push(`the price of ${name} is unknown in price book ${book.name}`);
+  const unknown = book ? asked.models.filter((model) => !findModel(book, model)) : [];
+  for (const name of unknown) problems.push(`the price of ${name} is unknown in price book ${book.name}`);
+  if (unknown.length && unknown.length === asked.models.length) {
+    problems.push(`${book.models[0].name} is shown instead`);
   }
   load(asked);
   tell(byId("link-problems"), problems.length ? `In this link: ${problems.join("; ")}.` : "");

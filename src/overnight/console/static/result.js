@@ -39,13 +39,14 @@ function headline(quoted, option) {
     el("p", { class: "asked" }, `${cost.name}, ${quoted.tier}`),
     el("p", { class: "total" }, money(chosen.usd, { text: small, atLeast: !chosen.complete, id: "total" })),
     saving(quoted, cost),
-    one ? el("p", { class: "each" }, money(one, { text: shownSmall(one), id: "per-request" }), " a request") : null);
+    one ? el("p", { class: "each" }, money(one, { text: shownSmall(one), atLeast: !chosen.complete, id: "per-request" }), " a request") : null);
 }
 
 function saving(quoted, cost) {
   if (!cost.model) return el("p", { class: "saving" }, `${cost.name} has no price in this book on ${quoted.on}.`);
   if (!cost.saving) {
-    return el("p", { class: "saving" }, "Standard price: ", money(cost.standardUsd, { atLeast: !cost.standardComplete }),
+    return el("p", { class: "saving" }, "Standard price: ", money(cost.standardUsd,
+      { text: shownBeside(cost.standardUsd, cost.standardUsd), atLeast: !cost.standardComplete }),
       ". What a batch costs is not wholly known.");
   }
   const total = cost.standardUsd;
@@ -75,7 +76,7 @@ function comparisonRow(quoted, option) {
     const one = perRequest(usd, quoted.work);
     return el("td", { class: tier === quoted.tier ? "chosen" : null, "data-tier": tier },
       money(usd, { text: shownBeside(usd, total), atLeast: !complete }),
-      one ? el("span", { class: "rate" }, money(one, { text: shownSmall(one) }), " each") : null);
+      one ? el("span", { class: "rate" }, money(one, { text: shownSmall(one), atLeast: !complete }), " each") : null);
   };
   return el("tr", { "data-model": cost.model },
     el("th", { scope: "row" }, cost.name.replace(/^Claude /, ""),
