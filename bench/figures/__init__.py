@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from bench.figure import Figure
-from bench.figures import accept, commands, dispatch, poll, recover, results, small
+from bench.figures import accept, commands, dispatch, estimate, poll, recover, results, small
 from bench.run import Run
 
 Benchmark = Callable[[Run], Iterator[Figure]]
@@ -18,4 +18,5 @@ BENCHMARKS: dict[str, Benchmark] = {
     "small": small.small,
     "recover": recover.recover,
     "cli": commands.commands,
+    "estimate": estimate.estimate,
 }

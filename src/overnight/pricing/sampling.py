@@ -53,6 +53,8 @@ class Reservoir(Generic[Item]):
         self._kept: list[Item] = []
 
     def offer(self, item: Item) -> None:
+        if not self._size:
+            return
         self._seen += 1
         if len(self._kept) < self._size:
             self._kept.append(item)

@@ -36,8 +36,12 @@ class VendorBook:
     name = "vendor"
     title = "genai-prices"
 
-    @cached_property
+    @property
     def version(self) -> str:
+        return self._version
+
+    @cached_property
+    def _version(self) -> str:
         from importlib.metadata import version
 
         return version("genai-prices")

@@ -108,8 +108,8 @@ def totals(
     starts_us = (charges.c.charged_at - charges.c.charged_at % literal_column(width_us)).label(
         "starts_us"
     )
-    names = [name for name in _columns if name in by]
-    question: Select[Any] = select(
+    names: list[Dimension] = [name for name in _columns if name in by]
+    question: Select[*tuple[Any, ...]] = select(
         starts_us, func.sum(charges.c.units).label("sum"), *(_columns[name] for name in names)
     ).where(charges.c.charged_at >= to_us(since), charges.c.charged_at < to_us(until))
     for name, values in only.items():
