@@ -10,11 +10,12 @@ from sqlalchemy import Connection, event, text
 from tests.support.service import DAY, START
 
 from overnight.model import BatchId, WorkerId, WorkspaceId
-from overnight.store import batches, shards
+from overnight.store import batches, ledger, shards
 from overnight.store.database import Database
 
 WORKSPACE = WorkspaceId("wrkspc_01")
 OTHERS = 3_000
+HOUR = timedelta(hours=1)
 
 # Mostly ended batches of many workspaces, as a service has them after a while.
 _BATCHES = """
@@ -26,6 +27,11 @@ VALUES (:id, :workspace, :status, :at, :at + 86400000000, :at + 2505600000000, :
 _SHARDS = """
 INSERT INTO shards (batch_id, number, queued_at, plan_offset, plan_bytes, request_count, sealed_at)
 VALUES (:id, 0, :at, 0, 1, 1, :ended)
+"""
+_CHARGES = """
+INSERT INTO charges (charged_at, workspace_id, batch_id, service_tier, model, over_tokens,
+  token_class, units, book, book_version)
+VALUES (:at, :workspace, :id, 'batch', 'm', 0, 'input', 1, 'b', '1')
 """
 _JOURNAL = """
 INSERT INTO journal (batch_id, shard, positions, lines) VALUES (:id, 0, :none, :none)
@@ -73,6 +79,16 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         lambda c: shards.journaled_lines(c, shards.ShardKey(BatchId("msgbatch_5"), 0), fence=1),
         "ix_journal_shard",
     ),
+    "charges of a batch": (
+        lambda c: ledger.of_batch(c, BatchId("msgbatch_5")),
+        "uq_charges_line",
+    ),
+    "charges of an hour": (
+        lambda c: ledger.totals(
+            c, since=START - HOUR, until=START, width=HOUR, by={"token_class", "model"}, only={}
+        ),
+        "ix_charges_charged_at",
+    ),
 }  # fmt: skip
 
 
@@ -83,6 +99,7 @@ async def filled(database: Database) -> Database:
     def fill(connection: Connection) -> None:
         connection.execute(text(_BATCHES), rows)
         connection.execute(text(_SHARDS), rows)
+        connection.execute(text(_CHARGES), rows)
         connection.execute(text(_JOURNAL), [row | {"none": b""} for row in rows])
         connection.execute(text("ANALYZE"))
 
@@ -107,7 +124,7 @@ async def test_a_frequent_query_uses_its_index(filled: Database, query: str) -> 
     ask, index = QUERIES[query]
     plan = await filled.write(lambda c: _first_plan(c, ask))
     assert index in plan, plan
-    assert not re.search(r"Seq Scan|SCAN (?:batches|shards|journal)(?! USING)", plan), plan
+    assert not re.search(r"Seq Scan|SCAN (?:batches|shards|journal|charges)(?! USING)", plan), plan
 
 
 def _first_plan(connection: Connection, ask: Ask) -> str:
