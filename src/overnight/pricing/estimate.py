@@ -243,8 +243,7 @@ class _Pricing:
         low, high = band(self._model)
         factor = counted.factor or Range(low, Decimal(1), high)
         tokens, input_low, input_high = (
-            int((count.input_tokens * by).to_integral_value())
-            for by in (factor.expected, factor.low, factor.high)
+            int(count.input_tokens * by) for by in (factor.expected, factor.low, factor.high)
         )
         cheapest = Usage(input_tokens=input_low, output_tokens=requests)
         dearest = Usage(input_tokens=input_high, output_tokens=count.max_output_tokens)
