@@ -88,13 +88,15 @@ def test_exact_counts_replace_the_offline_band(tmp_path: Path) -> None:
         return 1_000
 
     path = a_file(tmp_path, 40)
-    found = estimate.estimate(path, book=shelf.open_book(), on=ON, exact=Exact(40, count)).models[0]
+    found = estimate.estimate(
+        path, book=shelf.open_book(), on=ON, exact=Exact(size=40, count=count)
+    ).models[0]
     assert len(asked) == 40
     assert {params["max_tokens"] for params in asked} == {50}
     assert {bytes(params["temperature"]) for params in asked} == {b"0.5"}
     assert (found.input_tokens_low, found.input_tokens, found.input_tokens_high) == (40_000,) * 3
     assert found.counted.requests == 40
-    some = estimate.estimate(path, book=shelf.open_book(), on=ON, exact=Exact(10, count))
+    some = estimate.estimate(path, book=shelf.open_book(), on=ON, exact=Exact(size=10, count=count))
     [model] = some.models
     assert model.input_tokens_low < model.input_tokens < model.input_tokens_high
     assert any("10 of 40 prompts" in line for line in some.assumptions)
@@ -107,7 +109,7 @@ def test_a_pilot_projects_what_its_requests_cost(tmp_path: Path) -> None:
         return [*[used] * (len(sample) - 1), None]
 
     path = a_file(tmp_path, 100)
-    found = estimate.estimate(path, book=shelf.open_book(), on=ON, pilot=Pilot(10, run))
+    found = estimate.estimate(path, book=shelf.open_book(), on=ON, pilot=Pilot(size=10, run=run))
     [model] = found.models
     assert model.pilot and model.pilot.total_usd
     assert (model.pilot.requests, model.pilot.succeeded) == (10, 9)
@@ -129,7 +131,7 @@ def test_nothing_is_run_for_a_model_without_a_price(tmp_path: Path) -> None:
             book=shelf.open_book(),
             on=ON,
             models=[HAIKU, "claude-haiku-99"],
-            pilot=Pilot(2, run),
+            pilot=Pilot(size=2, run=run),
         )
 
 
@@ -147,7 +149,7 @@ def test_a_table_is_sampled_with_the_prompt_filled_in(tmp_path: Path) -> None:
         on=ON,
         models=[HAIKU],
         prompt="Sum up: {text}",
-        exact=Exact(5, count),
+        exact=Exact(size=5, count=count),
     )
     assert sorted(params["messages"][0]["content"] for params in asked) == [
         "Sum up: one", "Sum up: two",

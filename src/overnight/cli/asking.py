@@ -38,7 +38,7 @@ def exact(client: Client, size: int) -> Exact:
     def count(params: Params) -> int:
         return client.count_tokens({k: v for k, v in params.items() if k in _COUNTED})
 
-    return Exact(size, count)
+    return Exact(size=size, count=count)
 
 
 def pilot(client: Client, size: int, out: Output) -> Pilot:
@@ -55,7 +55,7 @@ def pilot(client: Client, size: int, out: Output) -> Pilot:
         used = _usages(b"".join(client.results(batch.id)))
         return [used.get(f"pilot-{number}") for number in range(len(rows))]
 
-    return Pilot(size, run)
+    return Pilot(size=size, run=run)
 
 
 def _wait(client: Client, batch: MessageBatch) -> None:

@@ -40,8 +40,8 @@ from overnight.wire.reports import (
 # The workspace whose keys may see what everyone used.
 ADMIN_WORKSPACE_NAME = "admin"
 _DEFAULT_WORKSPACE = workspace_id(DEFAULT_WORKSPACE_NAME)
-_WINDOW_OF = dict(zip((SHORT, LONG), CONTEXT_WINDOWS, strict=True))
-_CONTEXT_OF = {window: context for context, window in _WINDOW_OF.items()}
+_WINDOW_OF: dict[str | None, str] = dict(zip((SHORT, LONG), CONTEXT_WINDOWS, strict=True))
+_CONTEXT_OF: dict[str, str] = dict(zip(CONTEXT_WINDOWS, (SHORT, LONG), strict=True))
 _CENTS = Decimal(100)
 # What the wire calls the token classes of a cost.
 _TOKEN_TYPES = {
@@ -166,7 +166,7 @@ def _usage(key: tuple[str | None, ...], counts: Mapping[str | None, int]) -> Usa
         workspace_id=_shown_workspace(workspace),
         service_tier=tier,
         model=model,
-        context_window=_WINDOW_OF.get(context or ""),
+        context_window=_WINDOW_OF.get(context),
     )
 
 

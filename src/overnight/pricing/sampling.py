@@ -9,6 +9,8 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from random import Random
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from overnight.model import Usage
 
 Item = TypeVar("Item")
@@ -21,14 +23,14 @@ _PROJECTED = Decimal("1e-9")
 _ROUGH = Context(prec=34, rounding=ROUND_HALF_UP)
 
 
-class Exact(NamedTuple):
+class Exact(msgspec.Struct, frozen=True, kw_only=True):
     """Count the prompts of a sample by a server."""
 
     size: int
     count: Callable[[Params], int]
 
 
-class Pilot(NamedTuple):
+class Pilot(msgspec.Struct, frozen=True, kw_only=True):
     """Run a sample on a server; usage is None for a request that did not succeed."""
 
     size: int
