@@ -8,6 +8,7 @@ rates.
 from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
+from math import inf
 
 from overnight.model import LONG_CONTEXT_TOKENS, Charge, ServiceTier, Usage, UsageKey
 from overnight.pricing.book import PriceBook
@@ -20,13 +21,16 @@ class Tariff:
     def __init__(self, book: PriceBook) -> None:
         self.book = book
         # Asked for every answer; a service sees few models and days.
-        self._limits = lru_cache(maxsize=1_024)(self._find_limits)
+        self._keys = lru_cache(maxsize=1_024)(self._find_keys)
 
     def key(self, model: str, usage: Usage, *, on: date) -> str:
         """Give what one request's usage is to be summed up under, as `UsageKey` writes it."""
+        keys = self._keys(model, on)
         length = prompt_length(usage)
-        over_tokens = max((limit for limit in self._limits(model, on) if length > limit), default=0)
-        return str(UsageKey(model, over_tokens))
+        for limit, key in keys:
+            if length <= limit:
+                return key
+        raise AssertionError("unreachable: the last limit is endless")
 
     def charges(
         self, usage: Mapping[str, Usage], *, tier: ServiceTier, on: date
@@ -62,7 +66,10 @@ class Tariff:
             book_version=self.book.version,
         )
 
-    def _find_limits(self, model: str, on: date) -> tuple[int, ...]:
+    def _find_keys(self, model: str, on: date) -> list[tuple[float, str]]:
+        """Give the key up to each limit of prompt length, shortest first."""
         prices = self.book.prices(model, on=on)
         limit = prices.long_prompt_tokens if prices else None
-        return (LONG_CONTEXT_TOKENS,) if limit is None else (LONG_CONTEXT_TOKENS, limit)
+        limits = sorted({0, LONG_CONTEXT_TOKENS, limit or LONG_CONTEXT_TOKENS})
+        ends = [*limits[1:], inf]
+        return [(end, str(UsageKey(model, over))) for over, end in zip(limits, ends, strict=True)]
