@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ from overnight.wire.params import Rules
 # The event loop shares the interpreter with threads that write and plan: a thread that has
 # something to do waits this long for its turn instead of the default 5 ms.
 _SWITCH_INTERVAL_S = 0.0005
+_THREADS = 32
 # Clients drop idle connections after 4 to 5 s; ours must live longer than theirs.
 _KEEP_ALIVE_S = 75
 
@@ -118,6 +120,8 @@ async def serve(settings: Settings) -> None:
     database, the configuration.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    # The default grows with the processors; here threads mostly wait for the disk.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     listener = _listen(settings.host, settings.port)
     with listener:
         async with running(settings) as service:

@@ -713,3 +713,11 @@ async def test_a_schema_newer_than_the_code_is_refused(
 async def test_the_code_and_its_newest_migration_agree_on_the_head(database: Database) -> None:
     found = text("SELECT version_num FROM alembic_version")
     assert await database.read(lambda c: c.execute(found).scalar_one()) == migrate.HEAD
+
+
+async def test_an_id_with_nul_is_an_unknown_one(database: Database) -> None:
+    assert await database.read(lambda c: batches.find(c, "msg\0batch", ELSEWHERE)) is None
+    assert await database.read(lambda c: batches.cursor(c, "msg\0batch", ELSEWHERE)) is None
+    assert not await database.write(
+        lambda c: batches.mark_deleted(c, "msg\0batch", ELSEWHERE, now=START)
+    )

@@ -1,6 +1,7 @@
 """Accept: take a batch in whole or not at all. After the answer nothing of it may be lost."""
 
 import asyncio
+import filecmp
 import mmap
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -144,16 +145,23 @@ class Acceptor:
             earlier = await self._database.read(
                 lambda c: batches.find_by_idempotency_key(c, key, batch.workspace_id)
             )
-            if earlier is None or (earlier.request_count, earlier.input_bytes) != (
-                batch.request_count,
-                batch.input_bytes,
-            ):
+            if earlier is None or not await asyncio.to_thread(self._is_repeated, batch, earlier):
                 raise InvalidRequest(
                     "idempotency-key: this key was used for a batch with another body",
                     hint="send a new key with a new batch",
                 ) from None
             return earlier
         return batch
+
+    def _is_repeated(self, batch: Batch, earlier: Batch) -> bool:
+        """Tell whether two inputs have the same bytes, or as many where the earlier is archived."""
+        if batch.input_bytes != earlier.input_bytes:
+            return False
+        inputs = (self._objects.path(batch.input_key), self._objects.path(earlier.input_key))
+        try:
+            return filecmp.cmp(*inputs, shallow=False)
+        except FileNotFoundError:
+            return True
 
 
 async def _write(writer: ObjectWriter, body: AsyncIterator[bytes]) -> None:

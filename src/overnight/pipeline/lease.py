@@ -73,9 +73,10 @@ class Leaser:
         await asyncio.sleep(self._lease.total_seconds() / 3)
 
     async def sweep(self) -> None:
-        """Free the shards of dead workers and stop canceled and expired batches."""
-        await self.free_the_dead()
+        """Stop canceled and expired batches and free the shards of dead workers."""
+        # First what is being sent: a cancel waits for this.
         await self._stop_held()
+        await self.free_the_dead()
         await self._stop_unheld()
 
     async def sweep_and_wait(self) -> None:
@@ -110,10 +111,14 @@ class Leaser:
         now = self._clock.now()
         for held in list(self._workload.held.values()):
             standing = standings.get(held.key.batch_id)
-            if held.stop is None and standing is not None:
-                fate = lifecycle.fate(standing.status, standing.expires_at, now=now)
-                if fate != "send":
-                    await self._stop(held, fate)
+            if standing is None:
+                continue
+            fate = lifecycle.fate(standing.status, standing.expires_at, now=now)
+            if held.stop == "canceled" and now >= standing.expires_at:
+                # What was under way at the cancel may finish, but not beyond the expiry.
+                fate = "expired"
+            if fate != "send" and fate != held.stop:
+                await self._stop(held, fate)
 
     async def _stop_unheld(self) -> None:
         """Give their outcome to the requests of stopped batches that nobody has claimed."""

@@ -107,7 +107,9 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
 
 def find(connection: Connection, batch_id: str, workspace_id: WorkspaceId) -> Batch | None:
     """Find a batch of a workspace; deleted ones and those of others do not exist."""
-    row = connection.execute(_FIND, {"of_id": batch_id, "of_workspace": workspace_id}).one_or_none()
+    row = connection.execute(
+        _FIND, {"of_id": _text(batch_id), "of_workspace": workspace_id}
+    ).one_or_none()
     return None if row is None else _batch(row)
 
 
@@ -164,7 +166,7 @@ def cursor(
     """Place a batch in the list; a deleted one keeps its place until its objects are gone."""
     row = connection.execute(
         select(batches.c.created_at, batches.c.id).where(
-            batches.c.id == batch_id, batches.c.workspace_id == workspace_id
+            batches.c.id == _text(batch_id), batches.c.workspace_id == workspace_id
         )
     ).one_or_none()
     return None if row is None else (from_us(row.created_at), row.id)
@@ -398,9 +400,16 @@ def purge(connection: Connection, batch_id: BatchId) -> None:
     """Empty a deleted batch for good. Idempotent.
 
     Its row stays until its retention has passed: clients page through a list while they delete
-    what it shows, with the last deleted batch as their cursor.
+    what it shows, with the last deleted batch as their cursor. Of an archived one it has passed.
     """
     connection.execute(delete(shards).where(shards.c.batch_id == batch_id))
+    connection.execute(
+        delete(batches).where(
+            batches.c.id == batch_id,
+            batches.c.deleted_at.is_not(None),
+            batches.c.archived_at.is_not(None),
+        )
+    )
     connection.execute(
         update(batches)
         .where(batches.c.id == batch_id, batches.c.deleted_at.is_not(None))
@@ -426,9 +435,14 @@ def known(connection: Connection, batch_ids: Sequence[str]) -> set[str]:
     )
 
 
+def _text(batch_id: str) -> str:
+    """Write an id as both databases can look for it: PostgreSQL refuses NUL in any text."""
+    return batch_id.replace("\0", "\ufffd")
+
+
 def _mine(batch_id: str, workspace_id: WorkspaceId) -> ColumnElement[bool]:
     return and_(
-        batches.c.id == batch_id,
+        batches.c.id == _text(batch_id),
         batches.c.workspace_id == workspace_id,
         batches.c.deleted_at.is_(None),
     )

@@ -53,7 +53,7 @@ class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
 
 _line = msgspec.json.Decoder(ResultLine)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_counts = msgspec.json.Decoder(dict[str, int])
+_counts = msgspec.json.Decoder(dict[str, int | None])
 _encode = msgspec.json.Encoder().encode
 
 _NULL = msgspec.Raw(b"null")
@@ -134,7 +134,9 @@ def _batch_usage(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
             usage["cache_creation"] = msgspec.Raw(_WRITES % bytes(written))
     elif "cache_creation_input_tokens" in absent:
         parts = _counts.decode(usage["cache_creation"])
-        usage["cache_creation_input_tokens"] = msgspec.Raw(_encode(sum(parts.values())))
+        usage["cache_creation_input_tokens"] = msgspec.Raw(
+            _encode(sum(count or 0 for count in parts.values()))
+        )
     usage["service_tier"] = _BATCH
     return usage
 
