@@ -137,7 +137,7 @@ def line(progress: Progress, *, now: datetime, plain: bool) -> str:
 def _outlook(progress: Progress, *, now: datetime) -> str:
     if progress.status == "ended":
         return "ended"
-    expires = f"expires {progress.expires_at.astimezone():%H:%M}"
+    expires = f"expires {_moment(progress.expires_at, now=now)}"
     verdict = progress.verdict.replace("_", " ") or progress.status
     if progress.eta is None:
         return f"{verdict} ({expires})"
@@ -146,7 +146,14 @@ def _outlook(progress: Progress, *, now: datetime) -> str:
         for moment in (progress.eta.earliest, progress.eta.latest)
     )
     within = early if early == late else f"{early}–{late}"
-    return f"ends ~{progress.eta.latest.astimezone():%H:%M} (in {within}, {expires}: {verdict})"
+    ends = _moment(progress.eta.latest, now=now)
+    return f"ends ~{ends} (in {within}, {expires}: {verdict})"
+
+
+def _moment(at: datetime, *, now: datetime) -> str:
+    """Write a local time, with its day unless that is today."""
+    local = at.astimezone()
+    return f"{local:%H:%M}" if local.date() == now.astimezone().date() else f"{local:%d %b %H:%M}"
 
 
 def _span(seconds: float) -> str:
