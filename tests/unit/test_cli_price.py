@@ -220,6 +220,13 @@ def test_advice_is_given_in_words_and_as_json() -> None:
     assert document(advise, "--not-waiting", "--deadline", "2d")["verdict"] == "batch"
 
 
+@pytest.mark.parametrize("written", ["soon", "5x", "-1h"])
+def test_a_deadline_that_is_no_time_says_how_to_write_one(written: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        called(advise, "--deadline", written)
+    assert refused.value.hint == "write it as 30m, 6h or 2d"
+
+
 def test_the_ten_uses_are_listed() -> None:
     assert len(document(advise, "--list")) == 10
     assert "Offline content moderation" in called(advise, "--list").stdout

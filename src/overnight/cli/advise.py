@@ -70,7 +70,8 @@ def hours(text: str) -> float:
     written = text.strip().lower()
     unit = written[-1:] if written[-1:] in _HOURS else "h"
     digits = written.removesuffix(unit)
-    count = number(digits, name="--deadline", at_most=MAX_HOURS, unit="hours")
+    hint = "write it as 30m, 6h or 2d"
+    count = number(digits, name="--deadline", at_most=MAX_HOURS, unit="hours", hint=hint)
     return float(count) / 60 if unit == "m" else float(count) * _HOURS[unit]
 
 

@@ -53,7 +53,8 @@ def create(out: Output, file: str, estimate: str | None, base_url: str | None) -
     if out.as_json:
         out.document(msgspec.to_builtins(batch))
         return
-    out.note(f"{checked.request_count:,} requests {batch.processing_status}")
+    noun = "request" if checked.request_count == 1 else "requests"
+    out.note(f"{checked.request_count:,} {noun} {batch.processing_status}")
     out.data(batch.id)
     out.note(f"\nhint: overnight watch {batch.id}")
 

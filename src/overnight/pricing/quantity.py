@@ -7,6 +7,7 @@ from overnight.errors import InvalidRequest
 
 MAX_REQUESTS = 10**12
 MAX_TOKENS_PER_REQUEST = 10**9
+FORMS = "write it as 200, 1.2k or 3M"
 _SCALES = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
 _FORM = re.compile(
     r"(\d[\d_,]*(?:\.\d+)?|\.\d+)(e\+?\d{1,3})?\s*([kmbgt]?)", re.IGNORECASE | re.ASCII
@@ -15,10 +16,11 @@ _GROUPED = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?", re.ASCII)
 _EXACT = Context(prec=60)
 
 
-def number(text: str, *, name: str, at_most: int, unit: str = "") -> Decimal:
+def number(text: str, *, name: str, at_most: int, unit: str = "", hint: str = FORMS) -> Decimal:
     """Read a number that is not negative: `200`, `1.2k`, `10_000`, `10,000`, `3M`, `1e6`.
 
-    `name` is what the message calls it (`--in`), `at_most` the limit it states.
+    `name` is what the message calls it (`--in`), `at_most` the limit it states, `hint` how to
+    write it.
 
     Raises: InvalidRequest.
     """
@@ -26,7 +28,7 @@ def number(text: str, *, name: str, at_most: int, unit: str = "") -> Decimal:
     found = _FORM.fullmatch(written)
     if found is None or (re.search("[,_]", found[1]) and not _GROUPED.fullmatch(found[1])):
         reason = "must not be negative" if written.startswith(("-", "−")) else "not a number"
-        raise InvalidRequest(f"{name}: {text!r}: {reason}", hint="write it as 200, 1.2k or 3M")
+        raise InvalidRequest(f"{name}: {text!r}: {reason}", hint=hint)
     try:
         digits = _EXACT.create_decimal(re.sub("[,_]", "", found[1]) + (found[2] or ""))
         value = _EXACT.scaleb(digits, _SCALES[found[3].lower()])
