@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from overnight.cli.watch import Eta, Progress, line
+from overnight.cli.watch import Eta, Progress, fitted, line
 from overnight.wire.batches import RequestCounts
 
 NOON = datetime(2026, 11, 22, 12, 0).astimezone()
@@ -31,3 +31,11 @@ def test_the_expiry_names_its_day_unless_it_is_today(within: timedelta, written:
         verdict="on_track",
     )
     assert f"ends ~12:00 (in 5 s, {written}: on track)" in line(progress, now=NOON, plain=True)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 10, 11, 80])
+def test_a_redrawn_line_stays_on_one_row(columns: int) -> None:
+    text = "0123456789"
+    shown = fitted(text, columns=columns)
+    assert len(shown) <= max(columns - 1, 1)
+    assert (shown == text) == (columns > len(text))

@@ -1,5 +1,6 @@
 """`overnight watch`: live progress of one batch until it has ended."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -134,6 +135,11 @@ def line(progress: Progress, *, now: datetime, plain: bool) -> str:
     return "  ".join(parts)
 
 
+def fitted(text: str, *, columns: int) -> str:
+    """Cut a line so that it stays on one row of the terminal."""
+    return text if len(text) < columns else text[: max(columns - 2, 0)] + "…"
+
+
 def _outlook(progress: Progress, *, now: datetime) -> str:
     if progress.status == "ended":
         return "ended"
@@ -224,6 +230,8 @@ class _Redrawn:
         ended = progress.status == "ended"
         if time.monotonic() - self._began >= FIRST_LINE_S or ended:
             text = line(progress, now=datetime.now(UTC), plain=False)
+            # Only one row can be erased: a line that wraps would leave its first row behind.
+            text = fitted(text, columns=shutil.get_terminal_size().columns)
             sys.stderr.write(f"\r\x1b[2K{text}" + ("\n" if ended else ""))
             sys.stderr.flush()
 
