@@ -200,12 +200,8 @@ async def test_a_running_batch_cannot_be_deleted(tmp_path: Path, clock: MovableC
     backend = slow(clock)
     async with serving(settings_for(tmp_path), clock=clock, backend=backend) as service:
         batch_id = await service.api.created(requests(1))
-
-        async def is_sent() -> bool:
-            return backend.in_flight == 1
-
         # A request that was not sent yet would end with the cancel.
-        await until(is_sent, what="the request under way")
+        await holds(lambda: backend.in_flight == 1, "the request under way")
         for _ in range(2):
             answer = await service.api.delete(batch_id)
             assert (answer.status, answer.error["message"]) == (
