@@ -108,6 +108,7 @@ def test_a_file_becomes_a_batch_and_its_results_a_file(server: Server, tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
     streamed = Call(server.url, "batches", "results", batch_id)
     assert streamed.out == target.read_text(encoding="utf-8")
+    assert Call(server.url, "batches", "results", batch_id, "--out", "-").out == streamed.out
     ids = [json.loads(line)["custom_id"] for line in streamed.out.splitlines()]
     assert sorted(ids) == sorted(f"doc-{number}" for number in range(30))
 

@@ -116,7 +116,7 @@ def results(out: Output, batch_id: str, target: Path | None, base_url: str | Non
     """
     client = Client(base_url)
     chunks = client.results(client.resolve(batch_id))
-    if target is None:
+    if target is None or str(target) == "-":
         for chunk in chunks:
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
