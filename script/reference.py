@@ -1,15 +1,18 @@
 """Render the generated pages of docs/reference and write them."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from script import json_reference
 
 from overnight.cli.program import program
 from overnight.setting import Setting
 from overnight.settings import OTHER_VARIABLES, TABLE
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+JSON_PAGE = REFERENCE / "json.md"
 WIDTH = 90
 
 SETTINGS_HEAD = """\
@@ -34,7 +37,7 @@ Made by `script/docs` from the commands themselves.
 
 Data goes to stdout, everything else to stderr. With `--json` stdout holds one JSON document, also
 when the call fails: `{"error": {"type", "message", "exit_code", "hint"}}`. `batches results` writes
-JSON lines by nature.
+JSON lines by nature. [JSON documents](json.md) lists the fields.
 """
 
 TYPES = {
@@ -62,7 +65,32 @@ def cli_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Give every generated page by its path."""
-    return {REFERENCE / "settings.md": settings_page(), REFERENCE / "cli.md": cli_page()}
+    return {
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "cli.md": cli_page(),
+        JSON_PAGE: json_reference.page(),
+    }
+
+
+def removed_fields(page: str) -> list[str]:
+    """Give the JSON fields that the committed page shows and a new one does not."""
+    committed = JSON_PAGE.read_text(encoding="utf-8") if JSON_PAGE.exists() else ""
+    gone = json_reference.names(committed) - json_reference.names(page)
+    return sorted(f"{title}: {path}" for title, path in gone)
+
+
+def write() -> None:
+    """Write every page, or none when a JSON field is gone."""
+    made = pages()
+    if gone := removed_fields(made[JSON_PAGE]):
+        sys.exit(
+            f"error: these JSON fields are gone, which breaks callers: {', '.join(gone)}\n\n"
+            f"hint: bring them back, or delete their rows in {JSON_PAGE.name} and tell it in "
+            "CHANGELOG.md"
+        )
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for file, text in made.items():
+        file.write_text(text, encoding="utf-8")
 
 
 def _row(setting: Setting) -> str:
@@ -95,6 +123,4 @@ def _commands(
 
 
 if __name__ == "__main__":
-    REFERENCE.mkdir(parents=True, exist_ok=True)
-    for file, text in pages().items():
-        file.write_text(text, encoding="utf-8")
+    write()
