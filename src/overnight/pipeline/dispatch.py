@@ -6,7 +6,6 @@ crash no more requests are sent again than there are senders (docs/decisions/000
 
 import asyncio
 import logging
-from datetime import datetime
 from random import Random
 
 import msgspec
@@ -86,7 +85,13 @@ class Dispatcher:
                 if not work.held.lost:
                     await settle_unsent(self._journal, work)
                 continue
-            await self._send(work, task)
+            left_s = (work.held.batch.expires_at - self._clock.now()).total_seconds()
+            if left_s <= 0:
+                # Before the next sweep has noticed it.
+                gate.abandoned()
+                await self._expire(work)
+                continue
+            await self._send(work, task, left_s)
 
     def drain(self) -> None:
         """Wake the senders that wait at the gate, drop the requests that wait for a retry."""
@@ -94,11 +99,15 @@ class Dispatcher:
         for task in self._retries:
             task.cancel()
 
-    async def _send(self, work: Work, task: asyncio.Task[None]) -> None:
+    async def _expire(self, work: Work) -> None:
+        line = expired_line(work.custom_id)
+        await self._journal.add(work.held, work.position, line, "expired")
+
+    async def _send(self, work: Work, task: asyncio.Task[None], left_s: float) -> None:
         held = work.held
         held.sending.add(task)
         try:
-            answer = await self._answer(work)
+            answer = await self._answer(work, left_s)
         except asyncio.CancelledError:
             self._gate.abandoned()
             cut = held.lost or held.stop == "expired"
@@ -111,8 +120,7 @@ class Dispatcher:
             held.sending.discard(task)
         if answer is None:
             if not held.lost:
-                line = expired_line(work.custom_id)
-                await self._journal.add(held, work.position, line, "expired")
+                await self._expire(work)
         elif isinstance(answer, Failure):
             self._gate.failed(answer, self._clock.now())
             await self._settle_failure(work, answer)
@@ -126,7 +134,7 @@ class Dispatcher:
         if self._gate.open:
             self._opened.set()
 
-    async def _answer(self, work: Work) -> Answered | Failure:
+    async def _answer(self, work: Work, left_s: float) -> Answered | Failure:
         batch = work.held.batch
         call = Call(
             params=bytes(work.params),
@@ -134,7 +142,8 @@ class Dispatcher:
             betas=batch.betas,
             user_profile_id=batch.user_profile_id,
             custom_id=work.custom_id,
-            timeout_s=self._time_left_s(batch.expires_at),
+            # Nobody would record an answer that comes after the expiry.
+            timeout_s=max(left_s, _MIN_TIMEOUT_S) if left_s < _BOUND_WITHIN_S else None,
         )
         reply = await guard(self._backend, call)
         if isinstance(reply, Failure):
@@ -147,11 +156,6 @@ class Dispatcher:
                 error_type="api_error",
                 message="The backend's answer is not a Messages object.",
             )
-
-    def _time_left_s(self, expires_at: datetime) -> float | None:
-        """Bound the calls of a batch that expires soon: nobody would record a later answer."""
-        left_s = (expires_at - self._clock.now()).total_seconds()
-        return max(left_s, _MIN_TIMEOUT_S) if left_s < _BOUND_WITHIN_S else None
 
     async def _settle_failure(self, work: Work, failure: Failure) -> None:
         if retry.policy_of(failure).charged:
