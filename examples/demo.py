@@ -144,9 +144,9 @@ def costs(usage: dict[str, int]) -> str:
     """Say what these tokens would cost with real answers."""
     cost = overnight.cost(usage, MODEL, tier="batch")
     return (
-        f"{usage['input_tokens']:,} input and {usage['output_tokens']:,} output tokens of {MODEL} "
-        f"would cost {shown(cost.usd)} as a batch, {shown(cost.standard_usd)} at the standard "
-        f"price: {cost.saving_percent}% saved"
+        f"{usage['input_tokens']:,} input and {usage['output_tokens']:,} output tokens of {MODEL}:\n"
+        f"{shown(cost.usd)} as a batch, {shown(cost.standard_usd)} at the standard price, "
+        f"{cost.saving_percent}% saved"
     )
 
 

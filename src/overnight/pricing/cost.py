@@ -9,7 +9,6 @@ import msgspec
 from overnight.errors import InvalidRequest
 from overnight.model import Usage
 from overnight.pricing.book import (
-    PROMPT_CLASSES,
     TIERS,
     PriceBook,
     Rate,
@@ -159,7 +158,12 @@ def cost(
 
 def prompt_length(usage: Usage) -> int:
     """Give the tokens of the prompt, however they were billed."""
-    return sum(int(getattr(usage, _COUNTS[token_class])) for token_class in PROMPT_CLASSES)
+    return (
+        usage.input_tokens
+        + usage.cache_write_5m_tokens
+        + usage.cache_write_1h_tokens
+        + usage.cache_read_tokens
+    )
 
 
 def amount(count: int, rate: Decimal, token_class: TokenClass) -> Decimal:

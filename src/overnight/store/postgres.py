@@ -17,6 +17,9 @@ _READERS = 8
 _WRITERS = 8
 # A server whose host vanished shows as an error within about 20 s, not after hours of TCP.
 _CONNECTION = {
+    # A worker that stands still within a transaction must not keep its locks; ours take
+    # milliseconds.
+    "options": "-c idle_in_transaction_session_timeout=5000",
     "connect_timeout": 10,
     "keepalives_idle": 5,
     "keepalives_interval": 5,
