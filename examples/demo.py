@@ -144,7 +144,8 @@ def costs(usage: dict[str, int]) -> str:
     """Say what these tokens would cost with real answers."""
     cost = overnight.cost(usage, MODEL, tier="batch")
     return (
-        f"{usage['input_tokens']:,} input and {usage['output_tokens']:,} output tokens of {MODEL}:\n"
+        f"{usage['input_tokens']:,} input and {usage['output_tokens']:,} output tokens of "
+        f"{MODEL}:\n"
         f"{shown(cost.usd)} as a batch, {shown(cost.standard_usd)} at the standard price, "
         f"{cost.saving_percent}% saved"
     )
