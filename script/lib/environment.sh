@@ -67,7 +67,7 @@ stamp() { # stamp FOLDER LOCK [FILE…]: what is_installed looks for
 
 find_chromium() {
   local name
-  for name in ${OVERNIGHT_CHROMIUM:-} chromium chromium-browser google-chrome; do
+  for name in ${CHROMIUM:-} chromium chromium-browser google-chrome; do
     if command -v "$name"; then
       return
     fi
@@ -79,11 +79,11 @@ need_chromium() { # gives the path of a Chromium; installs one where that is our
   if ! find_chromium; then
     if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
       fail "no Chromium found, and the tests of the pages drive one" \
-        "install it (Debian, Ubuntu: apt-get install chromium), or name it: OVERNIGHT_CHROMIUM=/path"
+        "install it (Debian, Ubuntu: apt-get install chromium), or name it: CHROMIUM=/path"
     fi
     echo "Installing chromium …" >&2
     apt-get update -qq >&2
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >&2
-    find_chromium || fail "apt-get installed no chromium" "name one: OVERNIGHT_CHROMIUM=/path"
+    find_chromium || fail "apt-get installed no chromium" "name one: CHROMIUM=/path"
   fi
 }

@@ -91,9 +91,9 @@ def watch(page: Page, base_url: str) -> Visit:
 
 def chromium() -> str:
     """Find the browser. Raises: AssertionError that says how to get one."""
-    named = os.environ.get("OVERNIGHT_CHROMIUM")
+    named = os.environ.get("CHROMIUM")
     found = named or shutil.which("chromium") or shutil.which("google-chrome")
-    assert found, "no Chromium: script/test installs it, or name one by OVERNIGHT_CHROMIUM"
+    assert found, "no Chromium: script/test installs it, or name one by CHROMIUM"
     return found
 
 
