@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from tests.console.conftest import INSECURE_HOST, Site, Visit, watch
 
-from overnight.cli.price import price
+from overnight.cli.program import program
 from overnight.console import assets
 from overnight.console.code import SAMPLES
 from overnight.console.examples import EXAMPLES
@@ -347,7 +347,7 @@ async def test_copies_give_the_same_answer_elsewhere(site: Site, is_secure: bool
     batch = await visit.value("#total")
     assert await copied(visit, "Copy as Link") == f"{base_url}/#{CACHED}"
     command = await copied(visit, "Copy as Command")
-    ran = CliRunner().invoke(price, [*command.split()[2:], "--json"])
+    ran = CliRunner().invoke(program, [*command.split()[1:], "--json"])
     assert json.loads(ran.output)["models"][0]["batch_usd"] == batch
     python = await copied(visit, "Copy as Python")
     printed = await asyncio.to_thread(
@@ -381,13 +381,13 @@ async def test_the_code_on_the_page_runs_against_this_server(
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
     }
     assert set(runs) == {sample.id for sample in SAMPLES}
-    for name, (program, folder, slow, quick) in runs.items():
+    for name, (interpreter, folder, slow, quick) in runs.items():
         text = await visit.page.locator(f"#code-{name}").text_content() or ""
         assert site.service.base_url in text
         assert "claude-sonnet-4-6" in text
         assert slow in text
         ran = await asyncio.to_thread(
-            subprocess.run, program, input=text.replace(slow, quick), cwd=folder, env=environ,
+            subprocess.run, interpreter, input=text.replace(slow, quick), cwd=folder, env=environ,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert ran.returncode == 0, (name, ran.stderr)
@@ -415,7 +415,7 @@ async def test_one_file_works_without_a_network(site: Site, tmp_path: Path) -> N
     flags = ["--page", str(file), "--model", question["model"], "--on", GOLDEN["on"]]
     flags += ["--requests", str(question["requests"]), "--in", "5k", "--out", "100"]
     flags += ["--shared", "4k"]
-    assert CliRunner().invoke(price, flags).exit_code == 0
+    assert CliRunner().invoke(program, ["price", *flags]).exit_code == 0
     context = await site.context(offline=True)
     visit = watch(await context.new_page(), file.as_uri())
     await visit.page.goto(file.as_uri())
@@ -440,7 +440,9 @@ async def test_an_own_price_book_comes_first_on_a_page_of_its_own(
     )
     file = tmp_path / "page.html"
     flags = ["--page", str(file), "--price-book", str(book), "--on", GOLDEN["on"]]
-    ran = CliRunner().invoke(price, [*flags, "--requests", "3", "--in", "1", "--out", "1"])
+    ran = CliRunner().invoke(
+        program, ["price", *flags, "--requests", "3", "--in", "1", "--out", "1"]
+    )
     assert ran.exit_code == 0, ran.output
     context = await site.context()
     visit = watch(await context.new_page(), file.as_uri())

@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from overnight.cli.advise import advise
-from overnight.cli.estimate import estimate
-from overnight.cli.price import price
-from overnight.cli.program import run
+from overnight.cli.program import program, run
 from overnight.errors import InvalidRequest, OvernightError
 from overnight.pricing import link
 
@@ -21,15 +18,15 @@ CASES = [pytest.param(case, id=case["id"]) for case in GOLDEN["cases"]]
 EXAMPLE = ["--model", "claude-haiku-4-5", "--requests", "100k", "--in", "200", "--out", "50"]
 
 
-def called(command: Any, *args: str, width: int = 80, **more: Any) -> Result:
-    result = CliRunner().invoke(command, list(args), env={"COLUMNS": str(width)}, **more)
+def called(command: str, *args: str, width: int = 80, **more: Any) -> Result:
+    result = CliRunner().invoke(program, [command, *args], env={"COLUMNS": str(width)}, **more)
     if isinstance(result.exception, OvernightError):
         raise result.exception
     assert result.exception is None, result.output
     return result
 
 
-def document(command: Any, *args: str, **more: Any) -> Any:
+def document(command: str, *args: str, **more: Any) -> Any:
     return json.loads(called(command, *args, "--json", **more).stdout)
 
 
@@ -41,7 +38,7 @@ def flags(question: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_command_gives_the_digits_of_every_golden_case(case: dict[str, Any]) -> None:
-    shown = document(price, *flags(case["question"]), "--on", GOLDEN["on"])["models"][0]
+    shown = document("price", *flags(case["question"]), "--on", GOLDEN["on"])["models"][0]
     expected = case["expect"]
     assert {key: shown[key] for key in expected if key != "lines"} == {
         key: value for key, value in expected.items() if key != "lines"
@@ -51,7 +48,7 @@ def test_the_command_gives_the_digits_of_every_golden_case(case: dict[str, Any])
 
 
 def test_the_table_shows_lines_totals_and_saving() -> None:
-    shown = called(price, *EXAMPLE).stdout
+    shown = called("price", *EXAMPLE).stdout
     for part in ("100,000 requests · 200 in, 50 out each", "20,000,000", "$0.40/M", "$8.00",
                  "$18.00", "$36.00", "Batch saves $18.00 (50%). $0.00018 a request"):  # fmt: skip
         assert part in shown
@@ -60,20 +57,20 @@ def test_the_table_shows_lines_totals_and_saving() -> None:
 @pytest.mark.parametrize("width", [80, 100])
 def test_no_line_of_a_table_is_wider_than_the_terminal(width: int) -> None:
     shown = called(
-        price, "--requests", "1M", "--in", "8k", "--out", "2k", "--cache-read", "50%", width=width
+        "price", "--requests", "1M", "--in", "8k", "--out", "2k", "--cache-read", "50%", width=width
     ).stdout
     assert max(map(len, shown.splitlines())) <= width
     assert "…" not in shown
 
 
 def test_figures_too_wide_for_the_terminal_are_never_cut() -> None:
-    shown = called(price, "--requests", "10B", "--in", "8k", "--out", "2k", width=40).stdout
+    shown = called("price", "--requests", "10B", "--in", "8k", "--out", "2k", width=40).stdout
     assert "$1,350,000,000.00" in shown
     assert "…" not in shown
 
 
 def test_all_models_of_the_book_stand_side_by_side() -> None:
-    models = document(price, "--in", "1k", "--out", "1k")["models"]
+    models = document("price", "--in", "1k", "--out", "1k")["models"]
     assert [model["model"] for model in models] == [
         "claude-haiku-4-5",
         "claude-sonnet-4-6",
@@ -83,22 +80,22 @@ def test_all_models_of_the_book_stand_side_by_side() -> None:
 
 
 def test_other_books_that_disagree_are_named_on_stderr_and_in_json() -> None:
-    result = called(price, *EXAMPLE)
+    result = called("price", *EXAMPLE)
     assert "batch $18.00 or $22.50, standard $36.00 or $45.00" in result.stderr
     assert "genai-prices" in result.stderr and "2026-10-14" in result.stderr
     assert "vendor" not in result.stdout
-    other = document(price, *EXAMPLE)["models"][0]["other_books"]
+    other = document("price", *EXAMPLE)["models"][0]["other_books"]
     assert [(book["batch_usd"], book["standard_usd"]) for book in other] == [("22.50", "45.00")]
 
 
 def test_quiet_leaves_the_data_and_drops_the_notes() -> None:
-    loud, quiet = called(price, *EXAMPLE), called(price, *EXAMPLE, "-q")
+    loud, quiet = called("price", *EXAMPLE), called("price", *EXAMPLE, "-q")
     assert (quiet.stdout, quiet.stderr) == (loud.stdout, "")
 
 
 def test_a_shared_prompt_brings_caching_advice() -> None:
     args = ["--requests", "10k", "--in", "8.4k", "--out", "300", "--cache-read", "0.8"]
-    advice = document(price, "--model", "claude-sonnet-4-6", *args)["models"][0]["caching"]
+    advice = document("price", "--model", "claude-sonnet-4-6", *args)["models"][0]["caching"]
     assert advice["verdict"] == "pays"
     assert advice["break_even_requests"] == 3
     assert advice["min_cacheable_tokens"] == 1_024
@@ -106,14 +103,14 @@ def test_a_shared_prompt_brings_caching_advice() -> None:
 
 
 def test_a_shared_prompt_too_short_to_be_cached_is_told() -> None:
-    result = called(price, "--model", "claude-haiku-4-5", "--in", "1.2k", "--out", "300",
+    result = called("price", "--model", "claude-haiku-4-5", "--in", "1.2k", "--out", "300",
                     "--requests", "10k", "--cache-read", "0.8")  # fmt: skip
     assert "caches from 4,096 tokens on; 960 are silently not cached" in result.stderr
 
 
 def test_the_link_holds_the_question() -> None:
     args = [*EXAMPLE, "--tier", "standard", "--on", "2026-09-01"]
-    printed = called(price, *args, "--link").stdout.strip()
+    printed = called("price", *args, "--link").stdout.strip()
     base, _, fragment = printed.partition("#")
     assert base == "http://127.0.0.1:8484/price"
     asked = link.parse(fragment)
@@ -122,7 +119,7 @@ def test_the_link_holds_the_question() -> None:
         "standard",
         "2026-09-01",
     )
-    assert document(price, *args)["link"] == printed
+    assert document("price", *args)["link"] == printed
 
 
 @pytest.mark.parametrize(
@@ -146,7 +143,7 @@ def test_bad_input_is_refused_with_flag_value_and_hint(
     args: list[str], message: str, hint: str | None
 ) -> None:
     with pytest.raises(OvernightError) as refused:
-        called(price, *args)
+        called("price", *args)
     assert refused.value.message.startswith(message)
     assert refused.value.exit_code == 2
     assert hint is None or hint in str(refused.value.hint)
@@ -172,7 +169,7 @@ def test_a_users_own_book_is_read_from_its_file(tmp_path: Path) -> None:
         '[[models]]\nid = "m"\n[[models.prices]]\nfrom = 2026-01-01\ninput = 1\noutput = 2\n',
         encoding="utf-8",
     )
-    shown = document(price, "--in", "1M", "--out", "1M", "--price-book", str(path))["models"][0]
+    shown = document("price", "--in", "1M", "--out", "1M", "--price-book", str(path))["models"][0]
     assert (shown["standard_usd"], shown["batch_usd"]) == ("3.00", None)
     assert shown["saving_usd"] is None
     assert shown["complete"] is False
@@ -188,12 +185,12 @@ def requests(tmp_path: Path) -> Path:
 
 
 def test_an_estimate_shows_range_and_assumptions(requests: Path) -> None:
-    result = called(estimate, str(requests), "--out", "50")
+    result = called("estimate", str(requests), "--out", "50")
     assert "10 requests in 1 batch" in result.stdout
     assert "Claude Sonnet 4.6" in result.stdout
     assert "within -15% and +35%" in result.stderr
     assert "…" not in result.stdout
-    shown = document(estimate, str(requests), "--out", "50")
+    shown = document("estimate", str(requests), "--out", "50")
     assert shown["models"][0]["input_tokens"] == 10 * 129
     assert shown["models"][0]["output_tokens_high"] == 1_000
     assert shown["high_usd"] == "0.0101115"
@@ -201,7 +198,7 @@ def test_an_estimate_shows_range_and_assumptions(requests: Path) -> None:
 
 def test_an_estimate_reads_stdin() -> None:
     line = json.dumps({"model": "claude-haiku-4-5", "max_tokens": 9, "messages": []})
-    assert document(estimate, "-", input=line)["requests"] == 1
+    assert document("estimate", "-", input=line)["requests"] == 1
 
 
 def test_an_estimate_names_the_broken_line(requests: Path) -> None:
@@ -209,36 +206,36 @@ def test_an_estimate_names_the_broken_line(requests: Path) -> None:
     lines[142] = "{"
     requests.write_text("\n".join(lines))
     with pytest.raises(InvalidRequest, match=r"r\.jsonl:143: not JSON"):
-        called(estimate, str(requests))
+        called("estimate", str(requests))
 
 
 def test_advice_is_given_in_words_and_as_json() -> None:
-    assert "a batch" in called(advise, "nightly", "reports").stdout
-    assert document(advise, "nightly reports")["verdict"] == "batch"
-    assert document(advise, "--waiting")["verdict"] == "real-time"
-    assert document(advise, "--not-waiting", "--deadline", "30m")["verdict"] == "real-time"
-    assert document(advise, "--not-waiting", "--deadline", "2d")["verdict"] == "batch"
+    assert "a batch" in called("advise", "nightly", "reports").stdout
+    assert document("advise", "nightly reports")["verdict"] == "batch"
+    assert document("advise", "--waiting")["verdict"] == "real-time"
+    assert document("advise", "--not-waiting", "--deadline", "30m")["verdict"] == "real-time"
+    assert document("advise", "--not-waiting", "--deadline", "2d")["verdict"] == "batch"
 
 
 @pytest.mark.parametrize("written", ["soon", "5x", "-1h"])
 def test_a_deadline_that_is_no_time_says_how_to_write_one(written: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        called(advise, "--deadline", written)
+        called("advise", "--deadline", written)
     assert refused.value.hint == "write it as 30m, 6h or 2d"
 
 
 def test_the_ten_uses_are_listed() -> None:
-    assert len(document(advise, "--list")) == 10
-    assert "Offline content moderation" in called(advise, "--list").stdout
+    assert len(document("advise", "--list")) == 10
+    assert "Offline content moderation" in called("advise", "--list").stdout
 
 
 def test_advice_never_asks_where_nobody_can_answer() -> None:
     with pytest.raises(InvalidRequest, match="no terminal"):
-        called(advise)
+        called("advise")
 
 
-@pytest.mark.parametrize("command", [price, estimate, advise])
-def test_help_begins_with_an_example_and_fits_a_screen(command: Any) -> None:
+@pytest.mark.parametrize("command", ["price", "estimate", "advise"])
+def test_help_begins_with_an_example_and_fits_a_screen(command: str) -> None:
     shown = called(command, "--help").stdout
     assert "Example:" in shown
     assert len(shown.splitlines()) <= 30
