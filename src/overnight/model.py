@@ -171,6 +171,32 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
 
 
+class Prefix(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A beginning of a prompt, to be computed once and read by all requests that begin so."""
+
+    # Equal for equal model and content: 63 bits of BLAKE2b. A collision costs speed, nothing else.
+    key: int
+    # Of the prompt up to the end of the prefix; an estimate by `overnight.tokens`.
+    tokens: int
+    # How long an entry lives that a `cache_control` marker asks for; 0: the caller marked nothing.
+    ttl_s: int = 0
+
+
+class Caching(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend does with equal beginnings of prompts."""
+
+    # It keeps what a `cache_control` marker ends, and nothing else.
+    marked: bool = False
+    # It keeps every beginning, marked or not.
+    automatic: bool = False
+    # Requests under way share what one of them is just computing: nobody need wait for a leader.
+    shares_in_flight: bool = False
+    # Shortest prefix that is kept, for models whose minimum the catalogue does not know.
+    min_tokens: int = 1024
+    # From the first byte of the answer that wrote an entry until others find it.
+    settle_s: float = 0.0
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One Messages request as a backend receives it."""
 

@@ -164,4 +164,10 @@ def _entry(request: EnvelopeRequest, rules: Rules) -> Planned:
             message=checked.message,
             details=checked.details,
         )
-    return PlannedRequest(custom_id=request.custom_id, params=request.params)
+    return PlannedRequest(
+        custom_id=request.custom_id,
+        params=request.params,
+        model=checked.model,
+        input_tokens=checked.input_tokens,
+        max_tokens=checked.max_tokens,
+    )

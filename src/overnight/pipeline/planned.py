@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from overnight.model import Prefix
+
 
 class PlannedRequest(
     msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="send", gc=False
@@ -12,6 +14,13 @@ class PlannedRequest(
 
     custom_id: str
     params: msgspec.Raw
+    # As the caller named it.
+    model: str
+    # The whole prompt, cached or not; an estimate.
+    input_tokens: int
+    max_tokens: int
+    # Beginnings that are marked, or shared with others of the batch; the shortest first.
+    prefixes: tuple[Prefix, ...] = ()
 
 
 class PlannedRefusal(
