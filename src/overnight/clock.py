@@ -1,6 +1,7 @@
 """Where time comes from: the system, or a test that moves it."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -8,6 +9,10 @@ from typing import Protocol
 class Clock(Protocol):
     def now(self) -> datetime:
         """Give the present as an aware UTC datetime."""
+        ...
+
+    def seconds(self) -> float:
+        """Give seconds that never go backwards; only differences mean anything."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -19,6 +24,9 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    def seconds(self) -> float:
+        return time.monotonic()
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -27,11 +35,14 @@ class MovableClock:
     """A clock that stands still until `advance`; sleepers wake in the order of their time."""
 
     def __init__(self, start: datetime) -> None:
-        self._now = start
+        self._start = self._now = start
         self._sleepers: list[tuple[datetime, asyncio.Future[None]]] = []
 
     def now(self) -> datetime:
         return self._now
+
+    def seconds(self) -> float:
+        return (self._now - self._start).total_seconds()
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:

@@ -211,6 +211,25 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
 
 
+class Need(NamedTuple):
+    """What one call takes of a backend's limits; estimates."""
+
+    # Uncached and cache-written input: reads of the cache are free.
+    input_tokens: int
+    output_tokens: int
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """One rate limit as a backend's answer states it."""
+
+    of: Literal["requests", "input_tokens", "output_tokens"]
+    per_minute: int
+    # What may still be taken now; told in thousands for tokens by some.
+    remaining: int
+    # When all of it is there again; None when not told.
+    full_at: datetime | None = None
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """A backend's answer: one Messages object and what it used."""
 
@@ -219,6 +238,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
     # The model that answered, as the message names it.
     model: str
+    # The rate limits that the answer states.
+    limits: tuple[Limit, ...] = ()
 
 
 class FailureKind(StrEnum):
@@ -256,6 +277,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     # The wire's `details` object as JSON, when the backend gave one.
     details: msgspec.Raw | None = None
+    # The rate limits that the answer states.
+    limits: tuple[Limit, ...] = ()
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,11 +101,11 @@ class PoweredSimulator(Simulator):
 
     power: Power | None = None
 
-    async def send(self, call: Call) -> Reply | Failure:
+    async def send(self, call: Call, begun: Callable[[], None] | None = None) -> Reply | Failure:
         if self.power is None:
-            return await super().send(call)
+            return await super().send(call, begun)
         answer = super().send
-        return await self.power.around("send", lambda: answer(call))
+        return await self.power.around("send", lambda: answer(call, begun))
 
 
 def _step(function: Callable[[Connection], object]) -> Step | None:

@@ -5,7 +5,7 @@ followed, proxies of the environment are not used (`proxy_url` names one), compr
 not asked for, and nothing is retried: a call is one HTTP request.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from urllib.parse import urlencode, urlsplit
@@ -27,7 +27,7 @@ from overnight import __version__
 from overnight.backends import answers
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
-from overnight.model import Call, Failure, FailureKind, Reply
+from overnight.model import Caching, Call, Failure, FailureKind, Reply
 from overnight.wire.headers import API_VERSIONS
 from overnight.wire.models import Model
 
@@ -117,7 +117,10 @@ class MessagesBackend:
         if self._client is not None:
             await self._client.close()
 
-    async def send(self, call: Call) -> Reply | Failure:
+    def caching(self, model: str) -> Caching:
+        return Caching(marked=True)
+
+    async def send(self, call: Call, begun: Callable[[], None] | None = None) -> Reply | Failure:
         """Answer one request.
 
         Canceling the awaiting task does not stop the server: pyreqwest 0.15 drops a call that

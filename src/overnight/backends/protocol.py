@@ -1,9 +1,9 @@
 """What answers Messages requests. No retries, no queue, no `except Exception` in a backend."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from overnight.model import Call, Failure, Reply
+from overnight.model import Caching, Call, Failure, Reply
 from overnight.wire.models import Model
 
 
@@ -35,9 +35,15 @@ class Backend(Protocol):
         """Release everything. Idempotent."""
         ...
 
-    async def send(self, call: Call) -> Reply | Failure:
+    def caching(self, model: str) -> Caching:
+        """Say what is done with equal beginnings of prompts to a model, without I/O."""
+        ...
+
+    async def send(self, call: Call, begun: Callable[[], None] | None = None) -> Reply | Failure:
         """Answer one non-streaming request. Not idempotent: each call may cost money.
 
+        `begun` is called at most once, when the answer begins to come, where that is seen before
+        the answer is whole: what the call wrote into a prompt cache can be read from then on.
         Expected faults are returned as `Failure`; an exception is a defect.
         """
         ...

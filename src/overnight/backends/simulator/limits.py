@@ -3,19 +3,10 @@
 import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from overnight.backends.simulator.faults import failure_of_status, glob
 from overnight.backends.simulator.script import Limit
-from overnight.model import Failure
-
-
-class Need(NamedTuple):
-    """What one call takes from each bucket."""
-
-    # Uncached and cache-written input.
-    input_tokens: int
-    output_tokens: int
+from overnight.model import Failure, Need
 
 
 class Group:

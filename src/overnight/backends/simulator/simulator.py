@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, assert_never
 
@@ -13,7 +13,7 @@ from overnight.backends.simulator.answer import answer, refusal
 from overnight.backends.simulator.cache import CacheUse, PromptCache
 from overnight.backends.simulator.events import events
 from overnight.backends.simulator.faults import Faults, failure_of_status, glob, scripted_failure
-from overnight.backends.simulator.limits import Group, Need
+from overnight.backends.simulator.limits import Group
 from overnight.backends.simulator.message import message, usage_of
 from overnight.backends.simulator.script import (
     Fault,
@@ -28,7 +28,7 @@ from overnight.backends.simulator.script import (
 from overnight.catalogue import Catalogue, KnownModel, known_models
 from overnight.clock import Clock, SystemClock
 from overnight.errors import InvalidRequest
-from overnight.model import Call, Failure, FailureKind, Reply, Usage
+from overnight.model import Caching, Call, Failure, FailureKind, Need, Reply, Usage
 from overnight.shape import is_object
 from overnight.tokens import prompt_tokens
 from overnight.wire.models import Model
@@ -111,7 +111,12 @@ class Simulator:
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
-    async def send(self, call: Call) -> Reply | Failure:
+    def caching(self, model: str) -> Caching:
+        known = self.known(model)
+        minimum = None if known is None else known.min_cacheable_tokens
+        return Caching(marked=True, min_tokens=minimum or ASSUMED_MIN_CACHEABLE_TOKENS)
+
+    async def send(self, call: Call, begun: Callable[[], None] | None = None) -> Reply | Failure:
         attempt = self.begin(call)
         try:
             limit_s = call.timeout_s
@@ -119,6 +124,8 @@ class Simulator:
                 await self._time_out(attempt, limit_s)
                 return _timeout(limit_s)
             await self.first_byte(attempt)
+            if begun is not None and not isinstance(attempt.result, Failure):
+                begun()
             if attempt.rest_s or attempt.stall_s:
                 await self._clock.sleep(attempt.rest_s + attempt.stall_s)
             result = attempt.result
