@@ -8,7 +8,7 @@ one queue: a group stays with the lane that was first to take from it.
 """
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -139,7 +139,7 @@ class Queue(Generic[Item]):
         return self._size - self._held_back
 
     @property
-    def batches(self) -> Iterable[BatchId]:
+    def batches(self) -> Collection[BatchId]:
         return self._lines.keys()
 
     def put(self, items: Sequence[Item]) -> None:

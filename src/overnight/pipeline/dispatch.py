@@ -6,6 +6,7 @@ crash no more requests are sent again than there are senders (docs/decisions/000
 
 import asyncio
 import logging
+from collections.abc import Callable
 from random import Random
 
 import msgspec
@@ -14,7 +15,8 @@ from overnight.backends.protocol import Backend
 from overnight.clock import Clock
 from overnight.dispatch import retry
 from overnight.dispatch.gate import Gate
-from overnight.model import Call, Failure, FailureKind, Reply
+from overnight.dispatch.queue import Taken
+from overnight.model import Call, Failure, FailureKind, Prefix, Reply
 from overnight.pipeline.held import Work, Workload
 from overnight.pipeline.journal import Journal
 from overnight.pipeline.lease import settle_unsent
@@ -68,10 +70,9 @@ class Dispatcher:
         assert task is not None
         workload, gate = self._workload, self._gate
         while not workload.draining:
-            if not workload.queue:
-                workload.more.clear()
+            if not len(workload):
                 workload.hungry.set()
-                await workload.more.wait()
+                await workload.rest()
                 continue
             if not gate.open:
                 wait_s = gate.wait_s(self._clock.now())
@@ -79,19 +80,13 @@ class Dispatcher:
                     self._opened.clear()
                     await sleep_or(self._clock, wait_s, self._opened)
                     continue
-            work = workload.take()
-            if work.held.lost or work.held.stop is not None:
+            now_s = self._clock.seconds()
+            taken = workload.take(now_s)
+            if taken is None:
                 gate.abandoned()
-                if not work.held.lost:
-                    await settle_unsent(self._journal, work)
+                await workload.rest()
                 continue
-            left_s = (work.held.batch.expires_at - self._clock.now()).total_seconds()
-            if left_s <= 0:
-                # Before the next sweep has noticed it.
-                gate.abandoned()
-                await self._expire(work)
-                continue
-            await self._send(work, task, left_s)
+            await self._settle(taken, task, now_s)
 
     def drain(self) -> None:
         """Wake the senders that wait at the gate, drop the requests that wait for a retry."""
@@ -99,15 +94,35 @@ class Dispatcher:
         for task in self._retries:
             task.cancel()
 
+    async def _settle(self, taken: Taken[Work], task: asyncio.Task[None], now_s: float) -> None:
+        """Bring a request to its outcome, or to its next attempt."""
+        work, leader = taken.item, Leader(self._workload, taken.leads, now_s)
+        left_s = (work.held.batch.expires_at - self._clock.now()).total_seconds()
+        try:
+            if work.held.lost or work.held.stop is not None:
+                self._gate.abandoned()
+                if not work.held.lost:
+                    await settle_unsent(self._journal, work)
+            elif left_s <= 0:
+                # Before the next sweep has noticed it.
+                self._gate.abandoned()
+                await self._expire(work)
+            else:
+                await self._send(work, leader, task, left_s)
+        finally:
+            leader.fail()
+
     async def _expire(self, work: Work) -> None:
         line = expired_line(work.custom_id)
         await self._journal.add(work.held, work.position, line, "expired")
 
-    async def _send(self, work: Work, task: asyncio.Task[None], left_s: float) -> None:
+    async def _send(
+        self, work: Work, leader: "Leader", task: asyncio.Task[None], left_s: float
+    ) -> None:
         held = work.held
         held.sending.add(task)
         try:
-            answer = await self._answer(work, left_s)
+            answer = await self._answer(work, leader, left_s)
         except asyncio.CancelledError:
             self._gate.abandoned()
             cut = held.lost or held.stop == "expired"
@@ -118,6 +133,10 @@ class Dispatcher:
         finally:
             # Nobody may cancel a task that waits for the journal: all wait for one future.
             held.sending.discard(task)
+        if isinstance(answer, Answered):
+            leader.begin()
+        else:
+            leader.fail()
         if answer is None:
             if not held.lost:
                 await self._expire(work)
@@ -134,7 +153,7 @@ class Dispatcher:
         if self._gate.open:
             self._opened.set()
 
-    async def _answer(self, work: Work, left_s: float) -> Answered | Failure:
+    async def _answer(self, work: Work, leader: "Leader", left_s: float) -> Answered | Failure:
         batch = work.held.batch
         call = Call(
             params=bytes(work.params),
@@ -145,7 +164,7 @@ class Dispatcher:
             # Nobody would record an answer that comes after the expiry.
             timeout_s=max(left_s, _MIN_TIMEOUT_S) if left_s < _BOUND_WITHIN_S else None,
         )
-        reply = await guard(self._backend, call)
+        reply = await guard(self._backend, call, leader.begin if leader.leads else None)
         if isinstance(reply, Failure):
             return reply
         try:
@@ -188,10 +207,36 @@ class Dispatcher:
             self._workload.put([work])
 
 
-async def guard(backend: Backend, call: Call) -> Reply | Failure:
+class Leader:
+    """What a request under way does for those that wait for its prefixes."""
+
+    __slots__ = ("_started_s", "_workload", "leads")
+
+    def __init__(self, workload: Workload, leads: tuple[Prefix, ...], started_s: float) -> None:
+        self._workload = workload
+        self._started_s = started_s
+        # Empty when nobody waits for it, or all were told.
+        self.leads = leads
+
+    def begin(self) -> None:
+        """Let the others follow: the answer has begun. Idempotent."""
+        if self.leads:
+            leads, self.leads = self.leads, ()
+            self._workload.begin(leads, self._started_s)
+
+    def fail(self) -> None:
+        """Let another one lead, unless the answer has begun. Idempotent."""
+        if self.leads:
+            leads, self.leads = self.leads, ()
+            self._workload.fail(leads)
+
+
+async def guard(
+    backend: Backend, call: Call, begun: Callable[[], None] | None = None
+) -> Reply | Failure:
     """Call the backend; a defect in it fails this one request and nothing else."""
     try:
-        return await backend.send(call)
+        return await backend.send(call, begun)
     except Exception as error:
         # Without the exception's text: it may quote a body.
         log.error("backend %s failed: %s", backend.name, type(error).__name__)

@@ -2,15 +2,23 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import msgspec
 
-from overnight.model import Batch
+from overnight.dispatch.fairness import Fairness
+from overnight.dispatch.queue import Queue, Taken
+from overnight.dispatch.warmth import Warmth
+from overnight.model import Batch, BatchId, Prefix
+from overnight.pipeline.planned import PlannedRequest
 from overnight.store.shards import Claim, ShardKey, Totals
 
 # Beside few large requests the number of requests is no bound for memory.
 MAX_HELD_BYTES = 512 << 20
+# There is one backend, which takes every request.
+_LANE = 0
+_ROUTES = frozenset({0})
 
 
 class HeldShard:
@@ -58,13 +66,33 @@ class HeldShard:
 class Work:
     """One request to be sent. Mutable only in its attempts."""
 
-    __slots__ = ("attempts", "custom_id", "held", "params", "position")
+    __slots__ = (
+        "attempts",
+        "batch_id",
+        "cost",
+        "custom_id",
+        "held",
+        "params",
+        "position",
+        "prefixes",
+        "route",
+        "workspace_id",
+    )
 
-    def __init__(self, held: HeldShard, position: int, custom_id: str, params: msgspec.Raw) -> None:
+    def __init__(
+        self, held: HeldShard, position: int, planned: PlannedRequest, prefixes: tuple[Prefix, ...]
+    ) -> None:
         self.held = held
+        self.batch_id = held.batch.id
+        self.workspace_id = held.batch.workspace_id
         self.position = position
-        self.custom_id = custom_id
-        self.params = params
+        self.custom_id = planned.custom_id
+        self.params: msgspec.Raw = planned.params
+        # Those for which a leader pays.
+        self.prefixes = prefixes
+        self.route = 0
+        # Tokens: what a request takes of its workspace's share.
+        self.cost: float = planned.input_tokens + planned.max_tokens
         # Charged ones; see dispatch.retry.
         self.attempts = 0
 
@@ -74,30 +102,57 @@ class Workload:
 
     def __init__(self, *, low_water: int) -> None:
         self.held: dict[ShardKey, HeldShard] = {}
-        # Requests to be sent, in order.
-        self.queue: deque[Work] = deque()
-        # Below this many queued requests another shard is claimed.
+        self._queue: Queue[Work] = Queue(fairness=Fairness(), lanes=[Warmth()])
+        # Below this many requests that could go another shard is claimed.
         self.low_water = low_water
-        # Set while the queue has work, or the worker drains.
-        self.more = asyncio.Event()
-        # Set when the queue has run low, or memory was freed.
+        # Set when there is little left to send, or memory was freed.
         self.hungry = asyncio.Event()
         # The worker stops: nothing more is claimed or sent.
         self.draining = False
+        # Senders that have nothing to send.
+        self._resting: deque[asyncio.Future[None]] = deque()
 
     @property
     def full(self) -> bool:
         """Tell whether there is enough to do, or no room for more."""
-        if len(self.queue) >= self.low_water:
-            return True
-        return sum(held.size_bytes for held in self.held.values()) >= MAX_HELD_BYTES
+        return self._queue.sendable >= self.low_water or not self.has_room
 
-    def take(self) -> Work:
-        """Take the next request from a queue that is not empty."""
-        work = self.queue.popleft()
-        if len(self.queue) < self.low_water:
+    @property
+    def has_room(self) -> bool:
+        return sum(held.size_bytes for held in self.held.values()) < MAX_HELD_BYTES
+
+    @property
+    def batches(self) -> Collection[BatchId]:
+        """Give the batches that have requests waiting here."""
+        return self._queue.batches
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def take(self, now_s: float) -> Taken[Work] | None:
+        """Take the next request; None when there is none that may go now."""
+        taken = self._queue.take(_LANE, now_s, _ROUTES)
+        if self._queue.sendable < self.low_water:
             self.hungry.set()
-        return work
+        if taken is not None and self._resting:
+            # There may be more: one wakes the next.
+            self.wake()
+        return taken
+
+    def begin(self, leads: Sequence[Prefix], started_s: float) -> None:
+        """Note that the answer to a leader has begun."""
+        self._queue.begin(_LANE, leads, started_s)
+        self.wake()
+
+    def fail(self, leads: Sequence[Prefix]) -> None:
+        """Note that a leader brought nothing."""
+        self._queue.fail(_LANE, leads)
+        self.wake()
+
+    def look_after(self, now_s: float) -> None:
+        """Let requests go that waited too long for their leader."""
+        if self._queue.look_after(now_s):
+            self.wake()
 
     def hold(self, held: HeldShard) -> HeldShard:
         """Note a shard that was just claimed."""
@@ -105,16 +160,17 @@ class Workload:
         return held
 
     def put(self, works: list[Work]) -> None:
-        """Queue requests behind those that wait already."""
-        self.queue.extend(works)
-        self.more.set()
+        """Queue requests behind those of their batch that wait already."""
+        self._queue.put(works)
+        self.wake()
 
     def withdraw(self, held: HeldShard) -> list[Work]:
         """Take out the queued requests of a shard."""
-        mine = [work for work in self.queue if work.held is held]
+        mine = self._queue.withdraw(lambda work: work.held is held)
         if mine:
-            self.queue = deque(work for work in self.queue if work.held is not held)
             self.hungry.set()
+            # Others may have waited for a leader among them.
+            self.wake()
         return mine
 
     def drop(self, held: HeldShard) -> None:
@@ -122,11 +178,27 @@ class Workload:
         if self.held.get(held.key) is held:
             del self.held[held.key]
             self.hungry.set()
-        self.withdraw(held)
+        if not held.recorded:
+            self.withdraw(held)
 
     def drain(self) -> None:
         """Stop: drop what was not sent and wake everyone who waits for work."""
         self.draining = True
-        self.queue.clear()
-        self.more.set()
+        self._queue.clear()
+        while self._resting:
+            self.wake()
         self.hungry.set()
+
+    async def rest(self) -> None:
+        """Return when there may be something to send."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._resting.append(future)
+        await future
+
+    def wake(self) -> None:
+        """Let one sender look for work; it wakes the next when it finds some."""
+        while self._resting:
+            future = self._resting.popleft()
+            if not future.done():
+                future.set_result(None)
+                return

@@ -9,11 +9,13 @@ import msgspec
 from sqlalchemy import Connection
 
 from overnight import lifecycle
+from overnight.backends.protocol import Backend
 from overnight.clock import Clock
-from overnight.model import BatchId, WorkerId
+from overnight.dispatch.warmth import worth_leading
+from overnight.model import BatchId, Prefix, WorkerId
 from overnight.pipeline.held import HeldShard, Work, Workload
 from overnight.pipeline.journal import Journal
-from overnight.pipeline.planned import Planned, PlannedRefusal, decode_shard
+from overnight.pipeline.planned import Planned, PlannedRefusal, PlannedRequest, decode_shard
 from overnight.pipeline.wake import Wakes
 from overnight.store import batches, shards
 from overnight.store.database import Database
@@ -35,6 +37,7 @@ class Leaser:
         worker: WorkerId,
         workload: Workload,
         journal: Journal,
+        backend: Backend,
         database: Database,
         objects: ObjectDirectory,
         clock: Clock,
@@ -46,6 +49,7 @@ class Leaser:
         self._worker = worker
         self._workload = workload
         self._journal = journal
+        self._backend = backend
         self._database = database
         self._objects = objects
         self._clock = clock
@@ -74,6 +78,7 @@ class Leaser:
 
     async def sweep(self) -> None:
         """Stop canceled and expired batches and free the shards of dead workers."""
+        self._workload.look_after(self._clock.seconds())
         # First what is being sent: a cancel waits for this.
         await self._stop_held()
         await self.free_the_dead()
@@ -193,8 +198,13 @@ class Leaser:
                 line = errored_line(entry.custom_id, entry.error_type, entry.message, entry.details)
                 self._journal.add(held, position, line, "errored")
             else:
-                works.append(Work(held, position, entry.custom_id, entry.params))
+                works.append(Work(held, position, entry, self._worth_leading(entry)))
         return works
+
+    def _worth_leading(self, request: PlannedRequest) -> tuple[Prefix, ...]:
+        if not request.prefixes:
+            return ()
+        return worth_leading(request.prefixes, self._backend.caching(request.model))
 
     async def _stop(
         self,

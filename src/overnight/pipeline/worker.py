@@ -67,6 +67,7 @@ class Worker:
             worker=self.id,
             workload=self._workload,
             journal=self._journal,
+            backend=backend,
             database=database,
             objects=objects,
             clock=clock,
