@@ -52,6 +52,7 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         ),
         "ix_shards_open",
     ),
+    "claimable": (lambda c: shards.claimable(c, now=START), "ix_shards_open"),
     "owners": (shards.owners, "ix_shards_open"),
     "newest page": (lambda c: batches.page(c, WORKSPACE, limit=20), "ix_batches_list"),
     "page after": (

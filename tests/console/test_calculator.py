@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
+from playwright.async_api import expect
 from tests.console.conftest import INSECURE_HOST, Site, Visit, watch
 
 from overnight.cli.program import program
@@ -76,7 +77,7 @@ async def test_an_example_loads_by_a_click_and_takes_the_reader_there(visit: Vis
     await visit.open()
     for number, example in enumerate(EXAMPLES):
         await visit.page.get_by_role("link", name=example.title).click()
-        await visit.page.wait_for_function("document.activeElement.id === 'calculator'")
+        await expect(visit.page.locator("#calculator")).to_be_focused()
         await shows(visit, GOLDEN["cases"][number])
 
 

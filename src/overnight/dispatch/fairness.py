@@ -17,6 +17,8 @@ Key = TypeVar("Key", WorkspaceId, BatchId)
 _TURNS = 8
 # A batch is at risk when it needs more than this share of the time it has left.
 _RISKY_SHARE = 0.8
+# Workspaces whose last turn is known; beyond that all begin anew.
+_MAX_REMEMBERED = 10_000
 
 
 class Account:
@@ -113,6 +115,44 @@ def _least_first(accounts: Mapping[Key, Account]) -> Iterator[Key]:
     for key in sorted(accounts, key=served):
         if key != first:
             yield key
+
+
+class Claimable(NamedTuple):
+    """A batch with shards that nobody works on."""
+
+    batch_id: BatchId
+    workspace_id: WorkspaceId
+    shards: int
+
+
+class Rota:
+    """Whose shards are claimed: workspaces take turns, and in each of them its batches."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+        # When each had its last turn.
+        self._workspaces: dict[WorkspaceId, int] = {}
+        self._batches: dict[BatchId, int] = {}
+
+    def choose(self, claimable: Sequence[Claimable], *, limit: int) -> dict[BatchId, int]:
+        """Say how many shards to claim of which batch; the older first where turns are equal."""
+        self._batches = {one.batch_id: self._batches.get(one.batch_id, 0) for one in claimable}
+        if len(self._workspaces) > _MAX_REMEMBERED:
+            self._workspaces.clear()
+        left = {one.batch_id: one for one in claimable}
+        chosen: dict[BatchId, int] = {}
+        while left and limit > 0:
+            one = min(left.values(), key=self._last_turn)
+            count = chosen[one.batch_id] = chosen.get(one.batch_id, 0) + 1
+            if count == one.shards:
+                del left[one.batch_id]
+            self._turn += 1
+            self._workspaces[one.workspace_id] = self._batches[one.batch_id] = self._turn
+            limit -= 1
+        return chosen
+
+    def _last_turn(self, one: Claimable) -> tuple[int, int]:
+        return self._workspaces.get(one.workspace_id, 0), self._batches[one.batch_id]
 
 
 class Backlog(NamedTuple):

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 from overnight import lifecycle
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock
+from overnight.dispatch.fairness import Rota
 from overnight.dispatch.warmth import worth_leading
 from overnight.model import BatchId, Prefix, WorkerId
 from overnight.pipeline.held import HeldShard, Work, Workload
@@ -20,10 +22,12 @@ from overnight.pipeline.wake import Wakes
 from overnight.store import batches, shards
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
-from overnight.store.shards import Claim
+from overnight.store.shards import Claim, ShardKey
 from overnight.wire.results import canceled_line, errored_line, expired_line
 
 _STOPPED_AT_ONCE = 20
+# Batches with requests waiting in one worker; more of them take turns.
+_MAX_BATCHES = 32
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +62,24 @@ class Leaser:
         self._claim_at_once = claim_at_once
         self._sweep_interval_s = sweep_interval_s
         self._claiming = asyncio.Lock()
+        self._rota = Rota()
 
     async def feed(self) -> None:
-        """Claim what the queue has room for, or wait until there is something to claim."""
+        """Claim what there is room for, or wait until there is something to claim.
+
+        Also a worker with enough to do takes on batches that are new to it: who has few requests
+        must not wait until the many of another one are sent.
+        """
         workload = self._workload
-        if workload.draining or workload.full:
+        room = _MAX_BATCHES - len(workload.batches) if workload.has_room else 0
+        if workload.draining or (workload.full and room <= 0):
             workload.hungry.clear()
             await workload.hungry.wait()
-            return
-        if not await self._claim(self._claim_at_once):
+        elif workload.full:
+            if not await self._claim_in_turn(room, newcomers=True):
+                workload.hungry.clear()
+                await self._wakes.planned.wait_for(self._sweep_interval_s, workload.hungry)
+        elif not await self._claim_in_turn(self._claim_at_once, newcomers=False):
             await self._wakes.planned.wait_for(self._sweep_interval_s)
 
     async def renew(self) -> None:
@@ -130,10 +143,52 @@ class Leaser:
         now = self._clock.now()
         stopped = await self._database.read(lambda c: batches.stopped(c, now=now))
         while stopped and not self._workload.draining:
-            if not await self._claim(_STOPPED_AT_ONCE, only=stopped):
+            if not await self._claim_stopped(stopped):
                 return
 
-    async def _claim(self, limit: int, only: list[BatchId] | None = None) -> bool:
+    async def _claim_in_turn(self, limit: int, *, newcomers: bool) -> bool:
+        """Claim shards of those whose turn it is; False when none is free."""
+
+        def claim(connection: Connection, now: datetime, mine: Collection[ShardKey]) -> list[Claim]:
+            free = shards.claimable(connection, now=now, held=mine)
+            if newcomers:
+                known = self._workload.batches
+                free = [one._replace(shards=1) for one in free if one.batch_id not in known]
+            claims: list[Claim] = []
+            for batch_id, count in self._rota.choose(free, limit=limit).items():
+                claims += self._leased(connection, now, mine, limit=count, only=[batch_id])
+            return claims
+
+        return await self._claim(claim)
+
+    async def _claim_stopped(self, stopped: list[BatchId]) -> bool:
+        def claim(connection: Connection, now: datetime, mine: Collection[ShardKey]) -> list[Claim]:
+            return self._leased(connection, now, mine, limit=_STOPPED_AT_ONCE, only=stopped)
+
+        return await self._claim(claim)
+
+    def _leased(
+        self,
+        connection: Connection,
+        now: datetime,
+        mine: Collection[ShardKey],
+        *,
+        limit: int,
+        only: list[BatchId],
+    ) -> list[Claim]:
+        return shards.claim(
+            connection,
+            self._worker,
+            now=now,
+            until=now + self._lease,
+            limit=limit,
+            held=mine,
+            only=only,
+        )
+
+    async def _claim(
+        self, choose: Callable[[Connection, datetime, Collection[ShardKey]], list[Claim]]
+    ) -> bool:
         """Claim shards and take them into the workload; False when none is free.
 
         One that cannot be read holds up no other: it is let go, and comes free with its lease.
@@ -143,15 +198,7 @@ class Leaser:
             now, mine = self._clock.now(), list(self._workload.held)
 
             def claim(connection: Connection) -> list[Claim]:
-                return shards.claim(
-                    connection,
-                    self._worker,
-                    now=now,
-                    until=now + self._lease,
-                    limit=limit,
-                    held=mine,
-                    only=only,
-                )
+                return choose(connection, now, mine)
 
             claims = await self._database.write(claim)
             taken = [(claim, self._workload.hold(HeldShard(claim))) for claim in claims]

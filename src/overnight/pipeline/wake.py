@@ -22,13 +22,15 @@ class Wake:
         await self._event.wait()
         self._event.clear()
 
-    async def wait_for(self, seconds: float) -> None:
-        """Return at a ring, or after `seconds` of real time."""
+    async def wait_for(self, seconds: float, other: asyncio.Event | None = None) -> None:
+        """Return at a ring, at the other event, or after `seconds` of real time."""
+        events = [self._event] if other is None else [self._event, other]
+        waiters = [asyncio.ensure_future(event.wait()) for event in events]
         try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return
+            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
         self._event.clear()
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    func,
     insert,
     or_,
     select,
@@ -20,9 +21,10 @@ from sqlalchemy import (
     update,
 )
 
+from overnight.dispatch.fairness import Claimable
 from overnight.model import Batch, BatchId, Lease, Shard, WorkerId
 from overnight.store.batches import UsageByModel, decode_usage, encode_usage, planned
-from overnight.store.schema import journal, shards, to_us
+from overnight.store.schema import batches, journal, shards, to_us
 
 
 class ShardKey(NamedTuple):
@@ -118,6 +120,20 @@ def create(connection: Connection, batch: Batch, extents: Sequence[tuple[int, in
     )
 
 
+def claimable(
+    connection: Connection, *, now: datetime, held: Collection[ShardKey] = ()
+) -> list[Claimable]:
+    """Give the batches that have free shards, the oldest first; see `claim` for `held`."""
+    rows = connection.execute(
+        select(shards.c.batch_id, batches.c.workspace_id, func.count().label("shards"))
+        .join(batches, batches.c.id == shards.c.batch_id)
+        .where(_free(now, held))
+        .group_by(shards.c.queued_at, shards.c.batch_id, batches.c.workspace_id)
+        .order_by(shards.c.queued_at, shards.c.batch_id)
+    )
+    return [Claimable(row.batch_id, row.workspace_id, row.shards) for row in rows]
+
+
 def claim(
     connection: Connection,
     owner: WorkerId,
@@ -134,9 +150,7 @@ def claim(
     out unnoticed. `only` restricts the choice to some batches. Not idempotent; what is claimed
     and then not worked on comes free when the lease expires.
     """
-    free = and_(shards.c.sealed_at.is_(None), shards.c.lease_expires_at <= to_us(now))
-    if held:
-        free = and_(free, tuple_(shards.c.batch_id, shards.c.number).not_in(held))
+    free = _free(now, held)
     if only is not None:
         free = and_(free, shards.c.batch_id.in_(only))
     rows = connection.execute(
@@ -303,6 +317,13 @@ def results(connection: Connection, batch_id: BatchId) -> list[SealedPart]:
         .order_by(shards.c.number)
     )
     return [SealedPart(row.results_key, row.results_bytes) for row in rows]
+
+
+def _free(now: datetime, held: Collection[ShardKey]) -> ColumnElement[bool]:
+    free = and_(shards.c.sealed_at.is_(None), shards.c.lease_expires_at <= to_us(now))
+    if held:
+        free = and_(free, tuple_(shards.c.batch_id, shards.c.number).not_in(held))
+    return free
 
 
 def _unsealed(key: ShardKey, fence: int) -> ColumnElement[bool]:
