@@ -6,31 +6,20 @@ and lives for its TTL from the start of that request or of the last one that rea
 Source: protocol notes §10 (documentation of 2026-08).
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
-
+from overnight import prompt
 from overnight.errors import InvalidRequest
-from overnight.shape import is_array, is_object
-from overnight.tokens import (
-    MESSAGE_TOKENS,
-    TOOL_USE_TOKENS,
-    block_tokens,
-    format_tokens,
-    tool_tokens,
-)
+from overnight.prompt import TTL_S, Prefix
 
 MAX_BREAKPOINTS = 4
 # How many blocks before a breakpoint, itself included, may end an older entry.
 LOOK_BACK_BLOCKS = 20
-TTL = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
+TTL = {ttl: timedelta(seconds=seconds) for ttl, seconds in TTL_S.items()}
 # Expired entries are dropped when there are more than this.
 MAX_ENTRIES = 100_000
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Write(NamedTuple):
@@ -68,7 +57,7 @@ class PromptCache:
 
         Raises InvalidRequest for more than four breakpoints, or for 1 h after 5 m.
         """
-        prefixes = list(_prefixes(params, model))
+        prefixes = list(prompt.prefixes(params, model))
         marks = [index for index, prefix in enumerate(prefixes) if prefix.ttl]
         _check(prefixes, marks)
         hit = self._longest_hit(prefixes, marks, now)
@@ -105,7 +94,7 @@ class PromptCache:
         for write in use.writes:
             self._entries[write.key] = _Entry(write.ttl, use.started_at + TTL[write.ttl])
 
-    def _longest_hit(self, prefixes: "list[_Prefix]", marks: list[int], now: datetime) -> int:
+    def _longest_hit(self, prefixes: list[Prefix], marks: list[int], now: datetime) -> int:
         """Find the last block that ends a live entry in reach of a breakpoint; -1 for none."""
         for mark in reversed(marks):
             for index in range(mark, max(-1, mark - LOOK_BACK_BLOCKS), -1):
@@ -126,96 +115,7 @@ class _Entry:
         self.expires_at = expires_at
 
 
-class _Block(NamedTuple):
-    # Where it stands: `tools.0`, `system.1`, `messages.2.content.0`.
-    place: str
-    # Its part of the identity: the content, and what makes it another prompt.
-    identity: bytes
-    tokens: int
-    ttl: str
-
-
-class _Prefix(NamedTuple):
-    """The prompt up to the end of one block."""
-
-    place: str
-    key: bytes
-    tokens: int
-    # "5m" or "1h" where the block carries a breakpoint, else "".
-    ttl: str
-
-
-def _prefixes(params: Mapping[str, Any], model: str) -> Iterator[_Prefix]:
-    blocks = list(_blocks(params))
-    automatic = _ttl(params)
-    if automatic and blocks:
-        blocks[-1] = _with_automatic(blocks[-1], automatic)
-    digest = hashlib.sha256(model.encode())
-    tokens = 0
-    for block in blocks:
-        digest.update(block.identity)
-        digest.update(b"\0")
-        tokens += block.tokens
-        yield _Prefix(block.place, digest.digest(), tokens, block.ttl)
-
-
-def _blocks(params: Mapping[str, Any]) -> Iterator[_Block]:
-    """Give the prompt block by block; their tokens sum up to `tokens.prompt_tokens`."""
-    extra = TOOL_USE_TOKENS
-    for index, tool in enumerate(params.get("tools") or ()):
-        yield _Block(f"tools.{index}", _identity(tool), extra + tool_tokens(tool), _ttl(tool))
-        extra = 0
-    system = params.get("system")
-    extra = MESSAGE_TOKENS
-    for index, block in enumerate(_as_blocks(system) if system else ()):
-        identity = b"system" + _identity(block)
-        yield _Block(f"system.{index}", identity, extra + block_tokens(block), _ttl(block))
-        extra = 0
-    # Changing these makes another prompt of the messages, but not of tools and system.
-    head = _encode([params.get(key) for key in ("tool_choice", "thinking", "output_config")])
-    extra = format_tokens(params)
-    for number, message in enumerate(params.get("messages") or ()):
-        extra += MESSAGE_TOKENS
-        head += str(message.get("role")).encode()
-        for index, block in enumerate(_as_blocks(message.get("content"))):
-            place = f"messages.{number}.content.{index}"
-            tokens = extra + block_tokens(block)
-            yield _Block(place, head + _identity(block), tokens, _ttl(block))
-            head, extra = b"", 0
-
-
-def _as_blocks(content: Any) -> list[Any]:
-    """Write a text in the long form: the short one is the same prompt."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return content if is_array(content) else []
-
-
-def _identity(block: Any) -> bytes:
-    if is_object(block) and "cache_control" in block:
-        block = {key: value for key, value in block.items() if key != "cache_control"}
-    return _encode(block)
-
-
-def _ttl(block: Any) -> str:
-    control = block.get("cache_control") if is_object(block) else None
-    if not is_object(control):
-        return ""
-    ttl = str(control.get("ttl") or "5m")
-    if ttl not in TTL:
-        raise InvalidRequest(f"cache_control.ttl: '{ttl}', must be '5m' or '1h'")
-    return ttl
-
-
-def _with_automatic(block: _Block, ttl: str) -> _Block:
-    if block.ttl and block.ttl != ttl:
-        raise InvalidRequest(
-            f"cache_control.ttl: '{ttl}' for the whole request, but {block.place} has '{block.ttl}'"
-        )
-    return block._replace(ttl=ttl)
-
-
-def _check(prefixes: list[_Prefix], marks: list[int]) -> None:
+def _check(prefixes: list[Prefix], marks: list[int]) -> None:
     if len(marks) > MAX_BREAKPOINTS:
         raise InvalidRequest(
             f"A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. "
