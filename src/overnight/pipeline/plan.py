@@ -1,4 +1,4 @@
-"""Plan: read the params, refuse bad ones, cut the batch into shards.
+"""Plan: read the params, refuse bad ones, order the batch by prefix and cut it into shards.
 
 Idempotent: planning again gives the same entries; the plan that is stored first counts.
 """
@@ -7,22 +7,28 @@ import asyncio
 import logging
 import mmap
 import secrets
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from overnight import prompt
 from overnight.clock import Clock
-from overnight.model import Batch
+from overnight.dispatch.order import Order, Placed, cut
+from overnight.model import Batch, Prefix
 from overnight.pipeline.planned import Planned, PlannedRefusal, PlannedRequest, encode_shard
 from overnight.pipeline.wake import Wakes
+from overnight.prompt import TTL_S
 from overnight.store import batches, shards
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
-from overnight.wire.batches import Envelope, EnvelopeRequest
+from overnight.wire.batches import EnvelopeRequest
 from overnight.wire.envelope import read_envelope
-from overnight.wire.params import Refusal, Rules, check_params
+from overnight.wire.params import Checked, Refusal, Rules, check_params
 
 # A shard is in memory as a whole while it is worked on.
 _MAX_SHARD_BYTES = 8 << 20
@@ -131,43 +137,75 @@ class Planner:
             self._objects.writer(plan_key) as plan,
         ):
             envelope = read_envelope(body, max_requests=batch.request_count)
-            for entries in _cut(envelope, rules, self._shard_requests):
-                data = encode_shard(entries)
-                extents.append(Extent(plan.size_bytes, len(data), len(entries)))
+            entries, order = _read(envelope.requests, rules)
+            placed = order.walk()
+            sizes_bytes = [_size_bytes(entries[place.position]) for place in placed]
+            ends = cut(
+                [place.depth for place in placed],
+                sizes_bytes,
+                max_requests=self._shard_requests,
+                max_bytes=_MAX_SHARD_BYTES,
+            )
+            for start, end in pairwise([0, *ends]):
+                data = encode_shard([_placed(entries, place) for place in placed[start:end]])
+                extents.append(Extent(plan.size_bytes, len(data), end - start))
                 plan.write(data)
-                entries.clear()
+            # Their params are views, which keep the map from being closed.
+            entries.clear()
             del envelope
             plan.commit()
         return extents
 
 
-def _cut(envelope: Envelope, rules: Rules, max_requests: int) -> Iterator[list[Planned]]:
-    """Group entries into shards of at most `max_requests` and about `_MAX_SHARD_BYTES`."""
+def _read(requests: Sequence[EnvelopeRequest], rules: Rules) -> tuple[list[Planned], Order]:
+    """Check each request and find what its prompt begins with, in the caller's order."""
     entries: list[Planned] = []
-    size_bytes = 0
-    for request in envelope.requests:
-        length = len(memoryview(request.params))
-        if entries and (len(entries) == max_requests or size_bytes + length > _MAX_SHARD_BYTES):
-            yield entries
-            entries, size_bytes = [], 0
-        entries.append(_entry(request, rules))
-        size_bytes += length
-    yield entries
+    order = Order()
+    for request in requests:
+        checked = check_params(request.params, rules)
+        if isinstance(checked, Refusal):
+            order.add(())
+            entries.append(_refused(request, checked))
+        else:
+            order.add(_prefixes(checked))
+            entries.append(
+                PlannedRequest(
+                    custom_id=request.custom_id,
+                    params=request.params,
+                    model=sys.intern(checked.model),
+                    input_tokens=checked.input_tokens,
+                    max_tokens=checked.max_tokens,
+                )
+            )
+    return entries, order
 
 
-def _entry(request: EnvelopeRequest, rules: Rules) -> Planned:
-    checked = check_params(request.params, rules)
-    if isinstance(checked, Refusal):
-        return PlannedRefusal(
-            custom_id=request.custom_id,
-            error_type=checked.error_type,
-            message=checked.message,
-            details=checked.details,
-        )
-    return PlannedRequest(
+def _prefixes(checked: Checked) -> list[Prefix]:
+    found = [
+        Prefix(int.from_bytes(prefix.key[:8]) >> 1, prefix.tokens, TTL_S.get(prefix.ttl, 0))
+        for prefix in prompt.prefixes(checked.params, checked.model)
+    ]
+    if found and not found[-1].ttl_s:
+        # The whole prompt: nobody shares it.
+        del found[-1]
+    return found
+
+
+def _placed(entries: list[Planned], place: Placed) -> Planned:
+    entry = entries[place.position]
+    if isinstance(entry, PlannedRefusal) or not place.prefixes:
+        return entry
+    return replace(entry, prefixes=place.prefixes)
+
+
+def _size_bytes(entry: Planned) -> int:
+    return 0 if isinstance(entry, PlannedRefusal) else len(memoryview(entry.params))
+
+
+def _refused(request: EnvelopeRequest, refusal: Refusal) -> PlannedRefusal:
+    return PlannedRefusal(
         custom_id=request.custom_id,
-        params=request.params,
-        model=checked.model,
-        input_tokens=checked.input_tokens,
-        max_tokens=checked.max_tokens,
+        error_type=refusal.error_type,
+        message=refusal.message,
+        details=refusal.details,
     )
