@@ -16,7 +16,7 @@ def test_a_small_batch_is_claimed_beside_a_large_one() -> None:
 def test_workspaces_take_turns_whatever_number_of_batches_they_have() -> None:
     many = [of("a", f"batch-{number}", 5) for number in range(10)]
     chosen = Rota().choose([*many, of("b", "one", 50)], limit=20)
-    assert chosen["one"] == 10
+    assert chosen[BatchId("one")] == 10
     assert [count for batch, count in chosen.items() if batch != "one"] == [1] * 10
 
 

@@ -76,10 +76,15 @@ class Fairness:
             del self._workspaces[workspace_id]
 
     def serve(self, batch_id: BatchId, cost: float) -> None:
-        """Charge a batch and its workspace for a request that is sent."""
+        """Charge a batch and its workspace for a request that is sent.
+
+        A turn that was given for urgency is not charged to the workspace: its other batches
+        would starve as long as the hurry lasts.
+        """
         workspace = self._workspaces[self._workspace_of[batch_id]]
-        self._reached = workspace.served
-        workspace.served += cost / workspace.weight
+        if not (self._hurries and batch_id in self._urgent):
+            self._reached = workspace.served
+            workspace.served += cost / workspace.weight
         workspace.batches[batch_id].served += cost
         self._turn += 1
 
@@ -87,13 +92,18 @@ class Fairness:
         """Say which batches are at risk, the earliest expiry first."""
         self._urgent = dict.fromkeys(urgent)
 
+    @property
+    def _hurries(self) -> bool:
+        """Tell whether this turn belongs to the urgent."""
+        return bool(self._urgent) and self._turn % _TURNS != 0
+
     def order(self) -> Iterator[BatchId]:
         """Give the batches in the order in which they should be served now."""
         if len(self._workspace_of) == 1:
             yield from self._workspace_of
             return
         hurried: Collection[BatchId] = ()
-        if self._urgent and self._turn % _TURNS:
+        if self._hurries:
             hurried = [batch_id for batch_id in self._urgent if batch_id in self._workspace_of]
             yield from hurried
         if not self._workspaces:

@@ -99,9 +99,11 @@ class _Line(Generic[Item]):
             return mine.popleft()
         if self.free:
             return self.free.popleft()
-        for other in self.homed.values():
-            if other and len(other[-1].items) > _STOLEN_FROM:
-                return _split(other[-1])
+        if not any(where == lane for where, _ in self.parked):
+            # What it took over before must not wait for its leader meanwhile.
+            for other in self.homed.values():
+                if other and len(other[-1].items) > _STOLEN_FROM:
+                    return _split(other[-1])
         return None
 
     def give_back(self, lane: LaneId, group: _Group[Item]) -> None:
