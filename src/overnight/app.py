@@ -5,10 +5,10 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -82,21 +82,27 @@ async def running(
         await backend.start()
         stack.push_async_callback(backend.close)
         tariff = await asyncio.to_thread(_tariff, settings, clock)
-        meter = Meter(database=database, clock=clock, interval_s=settings.sweep_interval_s)
-        loops = [meter.run]
+        loops: list[Callable[[], Coroutine[Any, Any, None]]] = []
         worker = None
         tasks: set[asyncio.Task[None]] = set()
         # After the drain: to end the worker's own task is to cut its senders.
         stack.push_async_callback(_stop, tasks)
         if settings.worker:
             worker = _worker(settings, database, objects, backend, clock, wakes, tariff)
-            loops += [
+            loops = [
                 worker.run,
                 _planner(settings, database, objects, backend, clock, wakes).run,
                 _keeper(settings, database, objects, clock, wakes).run,
             ]
             await worker.start()
             stack.push_async_callback(worker.drain, settings.drain_timeout_s)
+        meter = Meter(
+            database=database,
+            clock=clock,
+            interval_s=settings.sweep_interval_s,
+            hurry=worker.hurry if worker is not None else None,
+        )
+        loops.append(meter.run)
         tasks |= {asyncio.create_task(loop()) for loop in loops}
         service = Service(
             settings=settings,

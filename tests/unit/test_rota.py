@@ -30,3 +30,9 @@ def test_turns_are_remembered_between_claims() -> None:
 def test_no_more_is_chosen_than_is_free() -> None:
     assert Rota().choose([of("a", "first", 2)], limit=5) == {"first": 2}
     assert Rota().choose([], limit=5) == {}
+
+
+def test_the_urgent_are_claimed_first_and_leave_a_turn_to_others() -> None:
+    free = [of("a", "early", 100), of("b", "late", 100)]
+    chosen = Rota().choose(free, limit=16, urgent=[BatchId("gone"), BatchId("late")])
+    assert chosen == {"late": 15, "early": 1}

@@ -144,20 +144,30 @@ class Rota:
         self._workspaces: dict[WorkspaceId, int] = {}
         self._batches: dict[BatchId, int] = {}
 
-    def choose(self, claimable: Sequence[Claimable], *, limit: int) -> dict[BatchId, int]:
-        """Say how many shards to claim of which batch; the older first where turns are equal."""
+    def choose(
+        self, claimable: Sequence[Claimable], *, limit: int, urgent: Sequence[BatchId] = ()
+    ) -> dict[BatchId, int]:
+        """Say how many shards to claim of which batch; the older first where turns are equal.
+
+        The urgent go first, but for one turn in `_TURNS`.
+        """
         self._batches = {one.batch_id: self._batches.get(one.batch_id, 0) for one in claimable}
         if len(self._workspaces) > _MAX_REMEMBERED:
             self._workspaces.clear()
         left = {one.batch_id: one for one in claimable}
         chosen: dict[BatchId, int] = {}
         while left and limit > 0:
-            one = min(left.values(), key=self._last_turn)
+            self._turn += 1
+            hurried = next((batch_id for batch_id in urgent if batch_id in left), None)
+            if hurried is not None and self._turn % _TURNS:
+                one = left[hurried]
+            else:
+                one = min(left.values(), key=self._last_turn)
+                self._workspaces[one.workspace_id] = self._turn
+            self._batches[one.batch_id] = self._turn
             count = chosen[one.batch_id] = chosen.get(one.batch_id, 0) + 1
             if count == one.shards:
                 del left[one.batch_id]
-            self._turn += 1
-            self._workspaces[one.workspace_id] = self._batches[one.batch_id] = self._turn
             limit -= 1
         return chosen
 

@@ -102,7 +102,10 @@ class Workload:
 
     def __init__(self, *, low_water: int) -> None:
         self.held: dict[ShardKey, HeldShard] = {}
-        self._queue: Queue[Work] = Queue(fairness=Fairness(), lanes=[Warmth()])
+        self._fairness = Fairness()
+        self._queue: Queue[Work] = Queue(fairness=self._fairness, lanes=[Warmth()])
+        # Batches that may not end in time, the earliest expiry first.
+        self.urgent: Sequence[BatchId] = ()
         # Below this many requests that could go another shard is claimed.
         self.low_water = low_water
         # Set when there is little left to send, or memory was freed.
@@ -153,6 +156,11 @@ class Workload:
         """Let requests go that waited too long for their leader."""
         if self._queue.look_after(now_s):
             self.wake()
+
+    def hurry(self, urgent: Sequence[BatchId]) -> None:
+        """Note which batches are at risk of their expiry, the earliest first."""
+        self.urgent = urgent
+        self._fairness.hurry(urgent)
 
     def hold(self, held: HeldShard) -> HeldShard:
         """Note a shard that was just claimed."""

@@ -155,7 +155,8 @@ class Leaser:
                 known = self._workload.batches
                 free = [one._replace(shards=1) for one in free if one.batch_id not in known]
             claims: list[Claim] = []
-            for batch_id, count in self._rota.choose(free, limit=limit).items():
+            chosen = self._rota.choose(free, limit=limit, urgent=self._workload.urgent)
+            for batch_id, count in chosen.items():
                 claims += self._leased(connection, now, mine, limit=count, only=[batch_id])
             return claims
 

@@ -3,18 +3,24 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import DBAPIError
 
 from overnight.clock import Clock
+from overnight.dispatch.fairness import Backlog, at_risk
 from overnight.dispatch.forecast import Forecast, Sample, forecast
 from overnight.model import Batch, BatchId
 from overnight.store import batches
+from overnight.store.batches import Run
 from overnight.store.database import Database
 from overnight.wire.progress import Progress, progress
 
 # With the interval of one second: the last ten minutes.
 _SAMPLES = 600
+# Over so much time the speed of all batches together is taken; after less nothing is at risk.
+_PACE_S = 10.0
+_MAX_PACE_SAMPLES = 120
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +31,22 @@ class Meter:
     Samples are in memory: after a restart a batch is measured anew, and says so.
     """
 
-    def __init__(self, *, database: Database, clock: Clock, interval_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        interval_s: float,
+        hurry: Callable[[Sequence[BatchId]], None] | None = None,
+    ) -> None:
+        """`hurry` is told after each sample which batches may not end in time."""
         self._database = database
         self._clock = clock
         self._interval_s = interval_s
+        self._hurry = hurry
         self._samples: dict[BatchId, deque[Sample]] = {}
+        # Outcomes of all batches since the start.
+        self._pace: deque[Sample] = deque(maxlen=_MAX_PACE_SAMPLES)
 
     async def run(self) -> None:
         """Sample until canceled."""
@@ -42,15 +59,37 @@ class Meter:
 
     async def sample(self) -> None:
         """Take a sample of every running batch and forget the others."""
-        running = await self._database.read(batches.running)
+        runs = await self._database.read(batches.running)
+        running = [run.batch_id for run in runs]
         recorded = await self._database.read(lambda c: batches.recorded(c, running))
         now = self._clock.now()
         kept = {}
+        outcomes = self._pace[-1].recorded if self._pace else 0
         for batch_id in running:
             samples = self._samples.get(batch_id) or deque(maxlen=_SAMPLES)
             samples.append(Sample(now, recorded.get(batch_id, 0)))
+            if len(samples) > 1:
+                outcomes += samples[-1].recorded - samples[-2].recorded
             kept[batch_id] = samples
         self._samples = kept
+        self._pace.append(Sample(now, outcomes))
+        if self._hurry is not None:
+            self._hurry(self._at_risk(runs))
+
+    def _at_risk(self, runs: Sequence[Run]) -> list[BatchId]:
+        first, last = self._pace[0], self._pace[-1]
+        passed_s = (last.at - first.at).total_seconds()
+        if passed_s < _PACE_S:
+            return []
+        backlogs = [
+            Backlog(
+                run.batch_id,
+                run.request_count - self._samples[run.batch_id][-1].recorded,
+                (run.expires_at - last.at).total_seconds(),
+            )
+            for run in runs
+        ]
+        return at_risk(backlogs, rate_per_s=(last.recorded - first.recorded) / passed_s)
 
     async def progress(self, batch: Batch) -> Progress:
         """Say where a batch stands now."""

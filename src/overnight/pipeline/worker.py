@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 from sqlalchemy.exc import DBAPIError
@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock
 from overnight.dispatch.gate import Gate
-from overnight.model import WorkerId, new_worker_id
+from overnight.model import BatchId, WorkerId, new_worker_id
 from overnight.pipeline.dispatch import Dispatcher
 from overnight.pipeline.end import Sealer
 from overnight.pipeline.held import HeldShard, Workload
@@ -109,6 +109,10 @@ class Worker:
     async def run(self) -> None:
         """Return only by raising what ended a part of the worker, or when drained."""
         await asyncio.gather(*self._loops, *self._senders)
+
+    def hurry(self, urgent: Sequence[BatchId]) -> None:
+        """Serve batches first that may not end in time, the earliest expiry before others."""
+        self._workload.hurry(urgent)
 
     async def drain(self, timeout_s: float) -> None:
         """Stop sending, give running requests their time, record what came, release the rest."""

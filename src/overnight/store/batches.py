@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -49,6 +49,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     batch: Batch
     plan_key: str
+
+
+class Run(NamedTuple):
+    """What a forecast must know of a batch that has not ended."""
+
+    batch_id: BatchId
+    request_count: int
+    expires_at: datetime
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,11 +272,14 @@ def stopped(connection: Connection, *, now: datetime) -> list[BatchId]:
     return [row.id for row in rows]
 
 
-def running(connection: Connection) -> list[BatchId]:
+def running(connection: Connection) -> list[Run]:
     """Give all batches that have not ended."""
-    return list(
-        connection.execute(select(batches.c.id).where(batches.c.status != "ended")).scalars()
+    rows = connection.execute(
+        select(batches.c.id, batches.c.request_count, batches.c.expires_at).where(
+            batches.c.status != "ended"
+        )
     )
+    return [Run(row.id, row.request_count, from_us(row.expires_at)) for row in rows]
 
 
 def live(connection: Connection, batch: Batch) -> Live:
