@@ -10,15 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any, NamedTuple
 
+import msgspec
 import uvicorn
 from litestar.types import ASGIApp
 
 from overnight import __version__
 from overnight.access.keys import Keyring
+from overnight.backends import llama
+from overnight.backends.known import finder
 from overnight.backends.messages import MessagesBackend
 from overnight.backends.protocol import Backend
 from overnight.backends.simulator import Simulator, load_script
-from overnight.catalogue import known_models
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
 from overnight.http import app as http_app
@@ -81,6 +83,10 @@ async def running(
         backend = backend or _backend(settings)
         await backend.start()
         stack.push_async_callback(backend.close)
+        if isinstance(backend, llama.LlamaBackend):
+            # What waits in llama.cpp can be neither reordered nor given to another worker.
+            fewer = min(settings.concurrency, backend.max_calls)
+            settings = msgspec.structs.replace(settings, concurrency=fewer)
         tariff = await asyncio.to_thread(_tariff, settings, clock)
         loops: list[Callable[[], Coroutine[Any, Any, None]]] = []
         worker = None
@@ -166,12 +172,9 @@ def greeting(settings: Settings, port: int) -> str:
     """Say in plain words what runs, who answers, and how to point an SDK at it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = settings.public_url or f"http://{host}:{port}"
-    simulated = settings.backend == "simulator"
     lines = [
         f"Overnight {__version__} listens on {url}",
-        "  answers  SIMULATED: no model runs; --backend URL sends requests to a real one"
-        if simulated
-        else f"  answers  from {settings.backend}",
+        f"  answers  {_who_answers(settings)}",
         f"  data     {settings.data.resolve()}"
         + (" (SQLite)" if settings.database_url is None else " (objects), PostgreSQL (state)"),
         "  keys     none needed: whoever reaches this address may call"
@@ -183,6 +186,14 @@ def greeting(settings: Settings, port: int) -> str:
         "  export ANTHROPIC_API_KEY=" + ("your-key" if settings.api_keys else "not-needed"),
     ]
     return "\n".join(lines)
+
+
+def _who_answers(settings: Settings) -> str:
+    if settings.gguf:
+        return f"from llama.cpp on this machine: {', '.join(settings.gguf)}"
+    if settings.backend == "simulator":
+        return "SIMULATED: no model runs; --backend URL sends requests to a real one"
+    return f"from {settings.backend}"
 
 
 class _Server(uvicorn.Server):
@@ -201,6 +212,18 @@ def open_database(settings: Settings) -> Database:
 
 
 def _backend(settings: Settings) -> Backend:
+    if settings.gguf:
+        return llama.LlamaBackend(
+            settings.gguf,
+            llama.Asked(
+                slots=settings.llama_slots,
+                context_tokens=settings.llama_context_tokens,
+                threads=settings.llama_threads,
+                gpu_layers=settings.llama_gpu_layers,
+                prompt_cache_mib=settings.llama_cache_mib,
+            ),
+            request_timeout_s=settings.request_timeout_s,
+        )
     if settings.backend == "simulator":
         path = settings.simulator_script
         return Simulator(load_script(path) if path else None)
@@ -215,7 +238,7 @@ def _backend(settings: Settings) -> Backend:
 
 
 def _rules_of(settings: Settings, backend: Backend) -> Callable[[Batch], Rules]:
-    find_model = known_models().find
+    find_model = finder(backend)
 
     def rules_of(batch: Batch) -> Rules:
         return Rules(

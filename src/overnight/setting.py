@@ -14,7 +14,7 @@ import msgspec
 ENV_PREFIX = "OVERNIGHT_"
 
 Kind = Literal["text", "whole", "number", "switch", "path", "list", "choice"]
-Form = Literal["any", "backend", "url", "database", "keys", "book"]
+Form = Literal["any", "backend", "url", "database", "keys", "book", "ggufs"]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ def converted(setting: Setting, value: object, folder: Path | None) -> object:
                 )
             return value
         case "list":
-            return _keys(value)
+            return _ggufs(value, folder) if setting.spec.form == "ggufs" else _keys(value)
         case "path":
             return (folder or Path()) / Path(_text(value)).expanduser()
         case "text":
@@ -99,7 +99,8 @@ def converted(setting: Setting, value: object, folder: Path | None) -> object:
 def shown(setting: Setting, value: object) -> object:
     """Give a value as it may be printed: secrets and passwords in URLs masked."""
     if setting.kind == "list" and isinstance(value, tuple):
-        return [mask(key) for key in msgspec.convert(value, tuple[str, ...])]
+        entries = msgspec.convert(value, tuple[str, ...])
+        return [mask(key) for key in entries] if setting.spec.secret else list(entries)
     if setting.spec.secret and value is not None:
         return "***" if setting.kind == "list" else mask(str(value))
     if isinstance(value, Path):
@@ -156,12 +157,27 @@ def _switch(value: object) -> bool:
     raise ValueError("must be true or false")
 
 
-def _keys(value: object) -> tuple[str, ...]:
+def _entries(value: object) -> list[str]:
     try:
         given = value.split(",") if isinstance(value, str) else value
-        entries = [entry.strip() for entry in msgspec.convert(given, list[str])]
+        return [entry.strip() for entry in msgspec.convert(given, list[str])]
     except msgspec.ValidationError:
         raise ValueError("must be a list of texts") from None
+
+
+def _ggufs(value: object, folder: Path | None) -> tuple[str, ...]:
+    """Read `path` or `name=path` entries; a path is relative to the folder of its file."""
+    found: list[str] = []
+    for position, entry in enumerate(_entries(value)):
+        name, equals, path = entry.rpartition("=")
+        if not path or (equals and not re.fullmatch(r"[!-~]{1,256}", name)):
+            raise ValueError(f"entry {position} must be `path` or `name=path`")
+        found.append(f"{name}{equals}{(folder or Path()) / Path(path).expanduser()}")
+    return tuple(found)
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    entries = _entries(value)
     keys: set[str] = set()
     for position, entry in enumerate(entries):
         if not re.fullmatch(r"(?:[A-Za-z0-9_-]{1,64}=)?[!-+\--<>-~]{1,256}", entry):

@@ -51,6 +51,62 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             form="backend",
         ),
     ] = "simulator"
+    gguf: Annotated[
+        tuple[str, ...],
+        Spec(
+            about="Models to run on this machine with llama.cpp, each `path` or `name=path` of "
+            "a GGUF file. Needs overnight[llama].",
+            form="ggufs",
+        ),
+    ] = ()
+    llama_slots: Annotated[
+        int | None,
+        Spec(
+            about="Requests that llama.cpp answers at a time, for each model; fewer share long "
+            "beginnings of prompts better. Without it 2, with a GPU 8.",
+            unit="requests",
+            low=1,
+            high=256,
+        ),
+    ] = None
+    llama_context_tokens: Annotated[
+        int | None,
+        Spec(
+            about="Longest prompt and answer together that llama.cpp takes. Without it what the "
+            "model was trained for, at most 16,384, and what fits the memory.",
+            unit="tokens",
+            low=64,
+            high=10_000_000,
+        ),
+    ] = None
+    llama_threads: Annotated[
+        int | None,
+        Spec(
+            about="Threads of llama.cpp. Without it one for each physical core.",
+            unit="threads",
+            low=1,
+            high=1_024,
+        ),
+    ] = None
+    llama_gpu_layers: Annotated[
+        int | None,
+        Spec(
+            about="Layers of a model that llama.cpp puts on the GPU. Without it as many as fit.",
+            unit="layers",
+            low=0,
+            high=10_000,
+        ),
+    ] = None
+    llama_cache_mib: Annotated[
+        int | None,
+        Spec(
+            about="Memory in which llama.cpp keeps prompts that have left their slot. Without "
+            "it a quarter of what the model leaves, at most 8,192.",
+            unit="MiB",
+            low=0,
+            high=1_048_576,
+        ),
+    ] = None
     backend_api_key: Annotated[
         str | None,
         Spec(
@@ -235,6 +291,7 @@ def load(
     if settings.backend_api_key is None and key and _is_anthropic(settings.backend):
         settings = msgspec.structs.replace(settings, backend_api_key=key)
         origins["backend_api_key"] = "ANTHROPIC_API_KEY"
+    _refuse_two_backends(settings)
     _refuse_open_door(settings)
     return settings, origins
 
@@ -332,6 +389,14 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[_Given]:
 def _is_anthropic(backend: str) -> bool:
     host = urlsplit(backend).hostname or ""
     return host == "anthropic.com" or host.endswith(".anthropic.com")
+
+
+def _refuse_two_backends(settings: Settings) -> None:
+    if settings.gguf and settings.backend != "simulator":
+        raise ConfigInvalid(
+            f"backend {settings.backend} and gguf: only one of them can answer",
+            hint="leave out --backend to run the model here, or --gguf to send requests there",
+        )
 
 
 def _refuse_open_door(settings: Settings) -> None:

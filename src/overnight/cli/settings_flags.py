@@ -40,8 +40,20 @@ def _option(row: Setting) -> Callable[[F], F]:
     if row.kind == "switch":
         names = f"{row.flag}/--no-{row.flag.removeprefix('--')}"
         return click.option(names, row.name, default=None, help=row.spec.about + note)
+    if row.kind == "list":
+        help = f"{row.spec.about} May be given several times."
+        return click.option(
+            row.flag, row.name, metavar="TEXT", multiple=True, callback=_given, help=help
+        )
     metavar = "|".join(row.choices) or METAVARS[row.kind]
     return click.option(row.flag, row.name, metavar=metavar, help=row.spec.about + note)
+
+
+def _given(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> list[str] | None:
+    """Give None for a flag that is not there: the file or the environment may say."""
+    return list(values) or None
 
 
 def _default(row: Setting) -> str:

@@ -8,8 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Stream
 
+from overnight.backends.known import finder
 from overnight.backends.protocol import Backend
-from overnight.catalogue import known_models
 from overnight.http.body import whole_body
 from overnight.http.service import AService, HttpRequest
 from overnight.model import Call, Failure
@@ -82,7 +82,7 @@ async def _checked(
         user_profile_id=call.user_profile_id,
         in_batch=False,
         counts_tokens=counts_tokens,
-        find_model=known_models().find,
+        find_model=finder(backend),
         knows_all_models=backend.knows_all_models,
         max_context_tokens=settings.max_context_tokens,
         unknown_params=settings.unknown_params,
