@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from bench.figure import Figure
-from bench.figures import accept, commands, dispatch, estimate, poll, recover, results, small
+from bench.figures import accept, cache, commands, dispatch, estimate, poll, recover, results, small
 from bench.run import Run
 
 Benchmark = Callable[[Run], Iterator[Figure]]
@@ -16,6 +16,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "poll": poll.poll,
     "results": results.results,
     "small": small.small,
+    "cache": cache.cache,
+    "cache-real": cache_real.cache_real,
     "recover": recover.recover,
     "cli": commands.commands,
     "estimate": estimate.estimate,
