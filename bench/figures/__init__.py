@@ -3,7 +3,18 @@
 from collections.abc import Callable, Iterator
 
 from bench.figure import Figure
-from bench.figures import accept, cache, commands, dispatch, estimate, poll, recover, results, small
+from bench.figures import (
+    accept,
+    cache,
+    cache_real,
+    commands,
+    dispatch,
+    estimate,
+    poll,
+    recover,
+    results,
+    small,
+)
 from bench.run import Run
 
 Benchmark = Callable[[Run], Iterator[Figure]]
