@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -50,8 +51,9 @@ def chunk(data: bytes) -> bytes:
 class RawServer:
     """Gives the first answer to the first request and so on; the last one again and again."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answers = answers
+        self._tls = tls
         self.requests: list[Received] = []
         self.request_came = asyncio.Event()
         # Set when a client has left during HANG.
@@ -59,9 +61,10 @@ class RawServer:
         self.connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{port}"
         return self
 
     async def __aexit__(

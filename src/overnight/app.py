@@ -232,8 +232,10 @@ def _backend(settings: Settings) -> Backend:
         api_key=settings.backend_api_key,
         concurrency=settings.concurrency,
         connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.request_timeout_s,
+        first_byte_timeout_s=settings.first_byte_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
         request_timeout_s=settings.request_timeout_s,
+        prefix_caching=settings.prefix_caching,
     )
 
 

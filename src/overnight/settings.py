@@ -179,6 +179,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             high=600,
         ),
     ] = 5.0
+    first_byte_timeout_s: Annotated[
+        float | None,
+        Spec(
+            about="Time until the backend's answer begins; without it request_timeout_s holds.",
+            unit="seconds",
+            low=0.1,
+            high=_DAY_S,
+        ),
+    ] = None
+    idle_timeout_s: Annotated[
+        float,
+        Spec(
+            about="Silence allowed within an answer that has begun.",
+            unit="seconds",
+            low=0.1,
+            high=_DAY_S,
+        ),
+    ] = 120.0
+    prefix_caching: Annotated[
+        Literal["auto", "marked", "automatic", "shared", "none"],
+        Spec(
+            about="What the backend at a URL does with prompts that begin alike: keeps what "
+            "cache_control marks (auto, marked), keeps all (automatic), computes them once even "
+            "when sent together (shared), or nothing."
+        ),
+    ] = "auto"
     drain_timeout_s: Annotated[
         float,
         Spec(

@@ -317,7 +317,7 @@ async def test_a_backend_that_was_away_errors_nothing(tmp_path: Path, clock: Mov
 
 async def test_a_request_that_hangs_is_cut_and_errored(tmp_path: Path) -> None:
     async with RawServer([Step.HANG]) as upstream:
-        backend = MessagesBackend(url=upstream.url, request_timeout_s=0.2, read_timeout_s=5)
+        backend = MessagesBackend(url=upstream.url, request_timeout_s=0.2)
         settings = settings_for(tmp_path, max_attempts=2)
         async with serving(settings, backend=backend) as service:
             batch_id = await service.api.created(requests(1))

@@ -11,7 +11,7 @@ import msgspec
 
 from overnight.model import Failure, FailureKind, Reply, Usage
 from overnight.wire.errors import ERROR_TYPES, error_type
-from overnight.wire.headers import retry_after_s
+from overnight.wire.headers import rate_limits, retry_after_s
 from overnight.wire.models import Capabilities, Model
 
 Line = Literal["haiku", "sonnet", "opus", "fable", "mythos"]
@@ -28,6 +28,10 @@ _KIND_OF_STATUS = {
     429: FailureKind.RATE_LIMITED,
     529: FailureKind.OVERLOADED,
 }
+# 504 has a type of its own too: the default fits it.
+_KIND_OF_TYPE = {
+    "invalid_request_error": FailureKind.INVALID_REQUEST,
+} | {error_type(status): kind for status, kind in _KIND_OF_STATUS.items() if status != 408}
 
 
 class Header(Protocol):
@@ -130,7 +134,8 @@ def reply(body: bytes, header: Header) -> Reply | Failure:
     except _UNREADABLE:
         return malformed("answered 200 without a Messages object", header, status=200)
     usage = _usage(message.usage or _Usage())
-    return Reply(message=body, usage=usage, model=_model_name(message.model))
+    model = _model_name(message.model)
+    return Reply(message=body, usage=usage, model=model, limits=rate_limits(header))
 
 
 def malformed(what: str, header: Header, *, status: int) -> Failure:
@@ -163,6 +168,21 @@ def refusal(status: int, body: bytes, header: Header, *, now: datetime) -> Failu
         request_id=_request_id(header),
         # A copy, so that the failure does not keep the whole body.
         details=error.details.copy() if bytes(error.details).startswith(b"{") else None,
+        limits=rate_limits(header),
+    )
+
+
+def refused_event(body: bytes, header: Header) -> Failure:
+    """Read the `error` event that ended a stream: its type says what a status would."""
+    error = _error(body).error
+    known_type = error.type if error.type in ERROR_TYPES else "api_error"
+    return Failure(
+        kind=_KIND_OF_TYPE.get(known_type, FailureKind.SERVER_ERROR),
+        error_type=known_type,
+        message=error.message or "The backend broke off its answer",
+        request_id=_request_id(header),
+        details=error.details.copy() if bytes(error.details).startswith(b"{") else None,
+        limits=rate_limits(header),
     )
 
 

@@ -1,57 +1,60 @@
 """Any server that speaks `POST /v1/messages`: Claude, vLLM, SGLang, llama.cpp, Ollama, LiteLLM.
 
 The caller's bytes go out unchanged and the answer's bytes come back unchanged. Redirects are not
-followed, proxies of the environment are not used (`proxy_url` names one), compressed answers are
-not asked for, and nothing is retried: a call is one HTTP request.
+followed, proxies are not used, compressed answers are not asked for, and nothing is retried: a
+call is one HTTP request.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from datetime import timedelta
-from urllib.parse import urlencode, urlsplit
+from functools import lru_cache
+from typing import Literal
+from urllib.parse import quote, urlencode, urlsplit
 
+import certifi
 import msgspec
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    ClientClosedError,
-    DecodeError,
-    RequestTimeoutError,
-    TransportError,
-)
-from pyreqwest.http import Url
-from pyreqwest.proxy import ProxyBuilder
-from pyreqwest.request import RequestBuilder
-from pyreqwest.response import Response
 
 from overnight import __version__
 from overnight.backends import answers
+from overnight.backends.assembly import Assembly
+from overnight.backends.http1 import Client, Origin, Timeouts
+from overnight.backends.incoming import Answer, NoAnswer, Stream
+from overnight.catalogue import known_models
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
 from overnight.model import Caching, Call, Failure, FailureKind, Reply
 from overnight.wire.headers import API_VERSIONS
 from overnight.wire.models import Model
 
+PrefixCaching = Literal["auto", "marked", "automatic", "shared", "none"]
+
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-# More than any error object; what lies beyond is not read.
-_MAX_ERROR_BYTES = 1024 * 1024
-# uvicorn, which carries vLLM and SGLang, closes a connection after 5 idle seconds; leaving before
-# it does keeps a call from being sent into a closing connection.
-_IDLE_CONNECTION_S = 4
 _MAX_MODEL_PAGES = 20
+# From the answer's begin until Claude's API finds the entry it wrote.
+# Source: anthropic-sdk-python #1451 (the second of two calls misses, 2 s later it hits), 2026-09.
+_ANTHROPIC_SETTLE_S = 2.0
+# Servers that keep everything keep it in blocks of 16 to 64 tokens.
+_AUTOMATIC_MIN_TOKENS = 64
 
-_TRANSPORT_ERRORS = (TransportError, DecodeError, ClientClosedError)
+_MESSAGES = "/v1/messages"
+_COUNT_TOKENS = "/v1/messages/count_tokens"
+_MODELS = "/v1/models"
 
-
-class _AnswerTooLarge(Exception):
-    """The answer is larger than we hold in memory."""
+_WHAT_HAPPENED = {
+    FailureKind.UNREACHABLE: "The backend cannot be reached",
+    FailureKind.TIMEOUT: "The backend did not answer in time",
+    FailureKind.MALFORMED: "The backend's answer cannot be read",
+    FailureKind.RESET: "The connection to the backend broke before its answer was whole",
+}
 
 
 class MessagesBackend:
     """`Backend` over HTTP. `url` may have a path prefix and may end in `/v1`.
 
     `concurrency` is how many idle connections are kept; how many calls run at once is the
-    caller's decision. `read_timeout_s` bounds the silence between two reads, which for a
-    non-streaming call is the whole time of thinking; `request_timeout_s` bounds the whole call.
+    caller's decision. `first_byte_timeout_s` bounds the silence before an answer, which for a
+    non-streaming call is the whole time of thinking, and is `request_timeout_s` when not given;
+    `idle_timeout_s` bounds the silence within it, `request_timeout_s` the whole call.
     """
 
     def __init__(
@@ -61,41 +64,28 @@ class MessagesBackend:
         api_key: str | None = None,
         concurrency: int = 64,
         connect_timeout_s: float = 5.0,
-        read_timeout_s: float = 600.0,
+        first_byte_timeout_s: float | None = None,
+        idle_timeout_s: float = 120.0,
         request_timeout_s: float = 600.0,
-        proxy_url: str | None = None,
+        prefix_caching: PrefixCaching = "auto",
+        stream_leaders: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self._root = _root(url)
-        self._messages_url = Url(f"{self._root}/v1/messages")
-        self._count_url = Url(f"{self._root}/v1/messages/count_tokens")
-        self._request_timeout_s = request_timeout_s
+        self._origin_head = _origin_head(self._root, api_key)
+        self._path = quote(urlsplit(self._root).path, safe="/%:@!$&'()*+,;=~")
+        self._max_idle = concurrency
+        self._timeouts = Timeouts(
+            connect_s=connect_timeout_s,
+            first_byte_s=first_byte_timeout_s or request_timeout_s,
+            idle_s=idle_timeout_s,
+            total_s=request_timeout_s,
+        )
+        self._prefix_caching = prefix_caching
+        self._stream_leaders = stream_leaders
         self._clock = clock or SystemClock()
         self._client: Client | None = None
         self._known: dict[str, Model] = {}
-        # One runtime thread: on two cores it answered 19,000 to 21,000 requests/s at concurrency
-        # 64, the multi-threaded runtime 14,000 to 16,500.
-        self._builder = (
-            ClientBuilder()
-            .runtime_multithreaded(False)
-            .connect_timeout(timedelta(seconds=connect_timeout_s))
-            .read_timeout(timedelta(seconds=read_timeout_s))
-            .timeout(timedelta(seconds=request_timeout_s))
-            .pool_idle_timeout(timedelta(seconds=_IDLE_CONNECTION_S))
-            .pool_max_idle_per_host(concurrency)
-            .follow_redirects(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            .no_proxy()
-            .user_agent(f"overnight/{__version__}")
-            .default_headers(
-                {"content-type": "application/json", **credential_headers(self._root, api_key)}
-            )
-        )
-        if proxy_url:
-            self._builder = self._builder.proxy(ProxyBuilder.all(proxy_url))
 
     @property
     def name(self) -> str:
@@ -111,68 +101,79 @@ class MessagesBackend:
 
     async def start(self) -> None:
         if self._client is None:
-            self._client = self._builder.build()
+            self._client = Client(
+                _origin(self._root),
+                timeouts=self._timeouts,
+                max_idle=self._max_idle,
+                max_bytes=MAX_ANSWER_BYTES,
+            )
 
     async def close(self) -> None:
         if self._client is not None:
-            await self._client.close()
+            self._client.close()
 
     def caching(self, model: str) -> Caching:
-        return Caching(marked=True)
+        match self._prefix_caching:
+            case "none":
+                return Caching()
+            case "automatic" | "shared":
+                return Caching(
+                    marked=True,
+                    automatic=True,
+                    shares_in_flight=self._prefix_caching == "shared",
+                    min_tokens=_AUTOMATIC_MIN_TOKENS,
+                )
+            case _:
+                known = known_models().find(model)
+                least = known.min_cacheable_tokens if known is not None else None
+                settle_s = _ANTHROPIC_SETTLE_S if _is_anthropic(self._root) else 0.0
+                return Caching(marked=True, min_tokens=least or 1024, settle_s=settle_s)
 
     async def send(self, call: Call, begun: Callable[[], None] | None = None) -> Reply | Failure:
-        """Answer one request.
+        """Answer one request. Canceling closes the connection, so that the server may stop.
 
-        Canceling the awaiting task does not stop the server: pyreqwest 0.15 drops a call that
-        waits for its answer only at the timeout. Who wants to cut a call sets `call.timeout_s`.
+        With `begun` the server is asked to stream, for that is how it shows that it has begun.
         """
         try:
-            async with self._post(self._messages_url, call).build_streamed() as response:
-                if response.status != 200:
-                    return await self._refusal(response)
-                body = await _read(response, max_bytes=MAX_ANSWER_BYTES)
-                return answers.reply(body, response.get_header)
-        except _TRANSPORT_ERRORS as error:
-            return _transport_failure(error)
-        except _AnswerTooLarge:
-            return _answer_too_large()
+            # Params that speak of streaming themselves, even to say no, go out as they are.
+            if begun is not None and self._stream_leaders and b'"stream"' not in call.params:
+                return await self._send_streamed(call, begun)
+            answer = await self._exchange(self._post(_MESSAGES, call), call.timeout_s)
+        except NoAnswer as error:
+            return _no_answer(error)
+        if answer.head.status != 200:
+            return self._refusal(answer)
+        return answers.reply(answer.body, answer.head.header)
 
     async def stream(self, call: Call) -> AsyncIterator[bytes] | Failure:
         """Pass the events on as they come; the upstream call ends when the iterator is closed.
 
         A connection that breaks after the beginning shows as a last `error` event.
         """
-        async with AsyncExitStack() as connection:
-            try:
-                # Without a limit of 0 the head waits until 64 KiB of the body have come.
-                request = self._post(self._messages_url, call).streamed_read_buffer_limit(0)
-                response = await connection.enter_async_context(request.build_streamed())
-                if response.status != 200:
-                    return await self._refusal(response)
-            except _TRANSPORT_ERRORS as error:
-                return _transport_failure(error)
-            content_type = response.get_header("content-type") or ""
-            if not content_type.startswith("text/event-stream"):
-                what = "answered 200 without an event stream"
-                return answers.malformed(what, response.get_header, status=200)
-            events = _events(response, connection.pop_all())
-            # Begun, so that dropping it closes the connection even if nobody ever reads.
-            await anext(events)
-            return events
-        raise AssertionError("unreachable: an exit stack of ours swallows nothing")
+        try:
+            stream = await self._open(self._post(_MESSAGES, call), call.timeout_s)
+            if stream.head.status != 200:
+                return self._refusal(Answer(stream.head, await stream.read(MAX_ANSWER_BYTES)))
+        except NoAnswer as error:
+            return _no_answer(error)
+        if not _has_events(stream):
+            stream.close()
+            what = "answered 200 without an event stream"
+            return answers.malformed(what, stream.head.header, status=200)
+        events = _events(stream)
+        # Begun, so that dropping it closes the connection even if nobody ever reads.
+        await anext(events)
+        return events
 
     async def count_tokens(self, call: Call) -> int | Failure:
         try:
-            async with self._post(self._count_url, call).build_streamed() as response:
-                body = await _read(response, max_bytes=_MAX_ERROR_BYTES)
-        except _TRANSPORT_ERRORS as error:
-            return _transport_failure(error)
-        except _AnswerTooLarge:
-            return _answer_too_large()
-        if response.status == 200:
-            return answers.token_count(body, response.get_header)
-        failure = self._failure(response, body)
-        if not answers.cannot_count(response.status, body):
+            answer = await self._exchange(self._post(_COUNT_TOKENS, call), call.timeout_s)
+        except NoAnswer as error:
+            return _no_answer(error)
+        if answer.head.status == 200:
+            return answers.token_count(answer.body, answer.head.header)
+        failure = self._refusal(answer)
+        if not answers.cannot_count(answer.head.status, answer.body):
             return failure
         return msgspec.structs.replace(
             failure,
@@ -199,44 +200,65 @@ class MessagesBackend:
     def model(self, name: str) -> Model | None:
         return self._known.get(name)
 
-    def _post(self, url: Url, call: Call) -> RequestBuilder:
+    async def _send_streamed(self, call: Call, begun: Callable[[], None]) -> Reply | Failure:
+        params = call.params.replace(b"{", b'{"stream":true,', 1)
+        call = msgspec.structs.replace(call, params=params)
+        stream = await self._open(self._post(_MESSAGES, call), call.timeout_s)
+        head = stream.head
+        if head.status != 200:
+            return self._refusal(Answer(head, await stream.read(MAX_ANSWER_BYTES)))
+        if not _has_events(stream):
+            return answers.reply(await stream.read(MAX_ANSWER_BYTES), head.header)
+        assembly, told = Assembly(), False
+        size_bytes = 0
+        try:
+            while data := await stream.chunk():
+                size_bytes += len(data)
+                if size_bytes > MAX_ANSWER_BYTES:
+                    what = f"sent more than {MAX_ANSWER_BYTES} bytes"
+                    return answers.malformed(what, head.header, status=200)
+                assembly.feed(data)
+                if assembly.begun and not told:
+                    told = True
+                    begun()
+        except NoAnswer:
+            if not assembly.ended:
+                raise
+        finally:
+            stream.close()
+        return assembly.outcome(head.header)
+
+    def _post(self, path: str, call: Call) -> bytes:
+        lines = _call_head(call.api_version, call.betas, call.user_profile_id)
+        size = len(call.params)
+        return b"POST %b%b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n%b" % (
+            self._path.encode(), path.encode(), self._origin_head, lines, size, call.params,
+        )  # fmt: skip
+
+    async def _exchange(self, request: bytes, timeout_s: float | None = None) -> Answer:
         assert self._client is not None, "the backend has not been started"
-        request = self._client.post(url).header("anthropic-version", call.api_version)
-        if call.betas:
-            request = request.header("anthropic-beta", ",".join(call.betas))
-        if call.user_profile_id is not None:
-            request = request.header("anthropic-user-profile-id", call.user_profile_id)
-        if call.timeout_s is not None:
-            timeout_s = min(call.timeout_s, self._request_timeout_s)
-            request = request.timeout(timedelta(seconds=timeout_s))
-        return request.body_bytes(call.params)
+        return await self._client.exchange(request, timeout_s)
+
+    async def _open(self, request: bytes, timeout_s: float | None) -> Stream:
+        assert self._client is not None, "the backend has not been started"
+        return await self._client.open(request, timeout_s)
 
     async def _model_page(self, after_id: str | None) -> answers.ModelList | Failure:
-        assert self._client is not None, "the backend has not been started"
         query = {"limit": "1000"} | ({"after_id": after_id} if after_id else {})
-        request = self._client.get(f"{self._root}/v1/models?{urlencode(query)}")
-        request = request.header("anthropic-version", API_VERSIONS[0])
+        target = f"{self._path}{_MODELS}?{urlencode(query)}".encode()
+        lines = _call_head(API_VERSIONS[0], (), None)
+        request = b"GET %b HTTP/1.1\r\n%b%b\r\n" % (target, self._origin_head, lines)
         try:
-            async with request.build_streamed() as response:
-                if response.status != 200:
-                    return await self._refusal(response)
-                body = await _read(response, max_bytes=MAX_ANSWER_BYTES)
-                return answers.model_list(body, response.get_header)
-        except _TRANSPORT_ERRORS as error:
-            return _transport_failure(error)
-        except _AnswerTooLarge:
-            return _answer_too_large()
+            answer = await self._exchange(request)
+        except NoAnswer as error:
+            return _no_answer(error)
+        if answer.head.status != 200:
+            return self._refusal(answer)
+        return answers.model_list(answer.body, answer.head.header)
 
-    async def _refusal(self, response: Response) -> Failure:
-        try:
-            body = await _read(response, max_bytes=_MAX_ERROR_BYTES)
-        except _AnswerTooLarge:
-            body = b""
-        return self._failure(response, body)
-
-    def _failure(self, response: Response, body: bytes) -> Failure:
-        now = self._clock.now()
-        return answers.refusal(response.status, body, response.get_header, now=now)
+    def _refusal(self, answer: Answer) -> Failure:
+        head, body = answer
+        return answers.refusal(head.status, body, head.header, now=self._clock.now())
 
 
 def credential_headers(url: str, api_key: str | None) -> dict[str, str]:
@@ -249,8 +271,7 @@ def credential_headers(url: str, api_key: str | None) -> dict[str, str]:
     """
     if not api_key:
         return {}
-    host = urlsplit(url).hostname or ""
-    if host == "anthropic.com" or host.endswith(".anthropic.com"):
+    if _is_anthropic(url):
         return {"x-api-key": api_key}
     return {"x-api-key": api_key, "authorization": f"Bearer {api_key}"}
 
@@ -274,76 +295,94 @@ def _root(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
-async def _read(response: Response, *, max_bytes: int) -> bytes:
-    """Read the whole answer.
-
-    Raises: _AnswerTooLarge as soon as it is known to have more than `max_bytes`.
-    """
-    announced = response.get_header("content-length")
-    if announced is not None:
-        if int(announced) > max_bytes:
-            raise _AnswerTooLarge
-        return (await response.bytes()).to_bytes()
-    chunks: list[bytes] = []
-    size_bytes = 0
-    while (chunk := await response.body_reader.read_chunk()) is not None:
-        size_bytes += len(chunk)
-        if size_bytes > max_bytes:
-            raise _AnswerTooLarge
-        chunks.append(chunk.to_bytes())
-    return b"".join(chunks)
+def _is_anthropic(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == "anthropic.com" or host.endswith(".anthropic.com")
 
 
-async def _events(response: Response, connection: AsyncExitStack) -> AsyncIterator[bytes]:
+def _origin(root: str) -> Origin:
+    """Say where to connect. Certificates are verified: by the system's roots, and certifi's."""
+    parts = urlsplit(root)
+    assert parts.hostname is not None
+    tls = None
+    if parts.scheme == "https":
+        tls = ssl.create_default_context()
+        tls.load_verify_locations(certifi.where())
+        tls.set_alpn_protocols(["http/1.1"])
+    return Origin(parts.hostname, parts.port or (443 if tls else 80), tls)
+
+
+def _origin_head(root: str, api_key: str | None) -> bytes:
+    """Write the header lines that all calls share. Raises: ConfigInvalid."""
+    host = urlsplit(root).netloc
+    try:
+        host = host if host.isascii() else host.encode("idna").decode()
+        return _header_lines(
+            {
+                "host": host,
+                "user-agent": f"overnight/{__version__}",
+                "accept": "*/*",
+                "content-type": "application/json",
+                **credential_headers(root, api_key),
+            }
+        )
+    except ValueError:
+        raise ConfigInvalid(
+            "backend: the URL's host or the API key has characters that HTTP cannot carry",
+            hint="check both for line breaks and for letters that do not belong there",
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _call_head(api_version: str, betas: tuple[str, ...], user_profile_id: str | None) -> bytes:
+    """Write the header lines of a call. Raises: NoAnswer, for nothing can be sent."""
+    headers = {"anthropic-version": api_version}
+    if betas:
+        headers["anthropic-beta"] = ",".join(betas)
+    if user_profile_id is not None:
+        headers["anthropic-user-profile-id"] = user_profile_id
+    try:
+        return _header_lines(headers)
+    except ValueError:
+        what = "a header of this call has characters that HTTP cannot carry"
+        raise NoAnswer(FailureKind.INVALID_REQUEST, what) from None
+
+
+def _header_lines(headers: dict[str, str]) -> bytes:
+    """Write headers. Raises: ValueError for a value that could end its line."""
+    for value in headers.values():
+        if not value.isprintable():
+            raise ValueError
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+
+
+def _has_events(stream: Stream) -> bool:
+    return (stream.head.header("content-type") or "").startswith("text/event-stream")
+
+
+async def _events(stream: Stream) -> AsyncIterator[bytes]:
     """Give nothing, then chunks at the consumer's pace; leaving early closes the connection."""
-    async with connection:
-        ending = b""
-        try:
-            yield b""
-            while (chunk := await response.body_reader.read_chunk()) is not None:
-                data = chunk.to_bytes()
-                ending = (ending + data)[-2:]
-                yield data
-        except _TRANSPORT_ERRORS as error:
-            failure = _transport_failure(error)
-            body = {"type": failure.error_type, "message": failure.message}
-            data = msgspec.json.encode({"type": "error", "error": body})
-            # A blank line ends the event that was cut in the middle.
-            gap = b"" if ending in (b"", b"\n\n") else b"\n\n"
-            yield gap + b"event: error\ndata: " + data + b"\n\n"
+    ending = b""
+    try:
+        yield b""
+        while data := await stream.chunk():
+            ending = (ending + data)[-2:]
+            yield data
+    except NoAnswer as error:
+        failure = _no_answer(error)
+        body = {"type": failure.error_type, "message": failure.message}
+        data = msgspec.json.encode({"type": "error", "error": body})
+        # A blank line ends the event that was cut in the middle.
+        gap = b"" if ending in (b"", b"\n\n") else b"\n\n"
+        yield gap + b"event: error\ndata: " + data + b"\n\n"
+    finally:
+        stream.close()
 
 
-def _answer_too_large() -> Failure:
-    return Failure(
-        kind=FailureKind.MALFORMED,
-        error_type="api_error",
-        message=f"The backend's answer is larger than {MAX_ANSWER_BYTES} bytes",
-    )
-
-
-def _transport_failure(error: TransportError | DecodeError | ClientClosedError) -> Failure:
-    """Tell apart what may have been sent from what was not.
-
-    The classes alone do not: pyreqwest 0.15 raises ConnectError also for a connection that breaks
-    after the request went out, and ConnectTimeoutError for any wait for the head of the answer.
-    """
-    causes = [cause["message"] for cause in error.details["causes"] or ()]
-    reason = causes[-1] if causes else error.message
-    kind, message = _transport_kind(error, causes)
-    return Failure(
-        kind=kind,
-        error_type="timeout_error" if kind is FailureKind.TIMEOUT else "api_error",
-        message=f"{message}: {reason}",
-    )
-
-
-def _transport_kind(error: Exception, causes: list[str]) -> tuple[FailureKind, str]:
-    connecting = "client error (Connect)" in causes
-    cut_short = "end of file before message length reached" in causes
-    if connecting:
-        return FailureKind.UNREACHABLE, "The backend cannot be reached"
-    if isinstance(error, RequestTimeoutError):
-        return FailureKind.TIMEOUT, "The backend did not answer in time"
-    if isinstance(error, DecodeError) and not cut_short:
-        return FailureKind.MALFORMED, "The backend's answer is not valid HTTP"
-    return FailureKind.RESET, "The connection to the backend broke before its answer was whole"
+def _no_answer(error: NoAnswer) -> Failure:
+    if error.kind is FailureKind.INVALID_REQUEST:
+        error_type, message = "invalid_request_error", "The request cannot be sent"
+    else:
+        message = _WHAT_HAPPENED[error.kind]
+        error_type = "timeout_error" if error.kind is FailureKind.TIMEOUT else "api_error"
+    return Failure(kind=error.kind, error_type=error_type, message=f"{message}: {error.reason}")

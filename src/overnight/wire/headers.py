@@ -1,16 +1,26 @@
-"""What the request headers of the wire mean: version, betas, when to come back. Pure.
+"""What the headers of the wire mean: version, betas, when to come back, rate limits. Pure.
 
 Source: protocol notes §2.2, §2.4, §8.5 (SDK 2.12 and public write-ups, read 2026-11).
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from overnight.errors import InvalidRequest
+from overnight.model import Limit
 
 # Newest first. 2.x clients send the first one, older clients the second one.
 API_VERSIONS = ("2026-10-21", "2023-06-01")
+
+_LIMITS: tuple[tuple[Literal["requests", "input_tokens", "output_tokens"], str], ...] = (
+    ("requests", "anthropic-ratelimit-requests"),
+    ("input_tokens", "anthropic-ratelimit-input-tokens"),
+    ("output_tokens", "anthropic-ratelimit-output-tokens"),
+)
+# Far above any limit; what is more is no number of ours.
+_MAX_DIGITS = 15
 
 
 class Headers(Protocol):
@@ -68,6 +78,36 @@ def retry_after_s(
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())
+
+
+def rate_limits(header: Callable[[str], str | None]) -> tuple[Limit, ...]:
+    """Read `anthropic-ratelimit-*` of an answer: those limits that are stated well."""
+    found = []
+    for of, prefix in _LIMITS:
+        per_minute = _count(header(f"{prefix}-limit"))
+        if per_minute:
+            remaining = _count(header(f"{prefix}-remaining"))
+            if remaining is not None:
+                full_at = _moment(header(f"{prefix}-reset"))
+                found.append(
+                    Limit(of=of, per_minute=per_minute, remaining=remaining, full_at=full_at)
+                )
+    return tuple(found)
+
+
+def _count(text: str | None) -> int | None:
+    if text and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
+        return int(text)
+    return None
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Read RFC 3339; None for anything else, a time without a zone too."""
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
 
 
 def _number(text: str | None) -> float | None:

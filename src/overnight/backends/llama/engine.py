@@ -94,7 +94,7 @@ class Engine:
             url=ready.url,
             api_key=api_key,
             concurrency=ready.slots + _SPARE_CONNECTIONS,
-            read_timeout_s=self._request_timeout_s,
+            idle_timeout_s=self._request_timeout_s,
             request_timeout_s=self._request_timeout_s,
         )
         await calls.start()
