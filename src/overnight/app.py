@@ -22,11 +22,13 @@ from overnight.backends.messages import MessagesBackend
 from overnight.backends.protocol import Backend
 from overnight.backends.simulator import Simulator, load_script
 from overnight.clock import Clock, SystemClock
+from overnight.dispatch.gate import Gate
 from overnight.errors import ConfigInvalid
 from overnight.http import app as http_app
 from overnight.http.service import Service
 from overnight.model import Batch
 from overnight.pipeline.accept import Acceptor
+from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.plan import Planner
 from overnight.pipeline.progress import Meter
 from overnight.pipeline.retention import Keeper
@@ -94,7 +96,8 @@ async def running(
         # After the drain: to end the worker's own task is to cut its senders.
         stack.push_async_callback(_stop, tasks)
         if settings.worker:
-            worker = _worker(settings, database, objects, backend, clock, wakes, tariff)
+            lanes = _lanes(settings, backend, clock)
+            worker = _worker(settings, database, objects, lanes, clock, wakes, tariff)
             loops = [
                 worker.run,
                 _planner(settings, database, objects, backend, clock, wakes).run,
@@ -309,11 +312,16 @@ def _tariff(settings: Settings, clock: Clock) -> Tariff:
     return Tariff(book)
 
 
+def _lanes(settings: Settings, backend: Backend, clock: Clock) -> Lanes:
+    gate = Gate(ceiling=settings.concurrency, random=Random())
+    return Lanes([Lane(0, backend, gate, senders=settings.concurrency, clock=clock)])
+
+
 def _worker(
     settings: Settings,
     database: Database,
     objects: ObjectDirectory,
-    backend: Backend,
+    lanes: Lanes,
     clock: Clock,
     wakes: Wakes,
     tariff: Tariff,
@@ -321,12 +329,11 @@ def _worker(
     return Worker(
         database=database,
         objects=objects,
-        backend=backend,
+        lanes=lanes,
         clock=clock,
         wakes=wakes,
         tariff=tariff,
         random=Random(),
-        concurrency=settings.concurrency,
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,
         shard_requests=settings.shard_requests,

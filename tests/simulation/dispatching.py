@@ -11,7 +11,6 @@ from overnight.dispatch.queue import Queue, Taken
 from overnight.dispatch.warmth import Warmth
 from overnight.model import BatchId, Prefix, WorkspaceId
 
-ROUTES = frozenset({0})
 FIRST_BYTE_S = 1.0
 # Between looks after those who wait too long.
 _LOOK_S = 5.0
@@ -123,7 +122,7 @@ def simulate(
 
     look()
     while True:
-        while free and (taken := queue.take(0, now_s, ROUTES)) is not None:
+        while free and (taken := queue.take(0, now_s)) is not None:
             send(taken)
         if not events:
             return Outcome(sent, now_s, idle_s)

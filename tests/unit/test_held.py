@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from overnight.model import Batch, BatchId, Counts, Lease, Shard, WorkerId, WorkspaceId
 from overnight.pipeline.held import MAX_HELD_BYTES, HeldShard, Workload
+from overnight.pipeline.lanes import Lanes
 from overnight.store.shards import Claim, Totals
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -43,7 +44,7 @@ def a_shard(number: int, *, size_bytes: int = 100, fence: int = 1) -> HeldShard:
 
 
 def test_large_shards_fill_a_workload_before_there_are_many_requests() -> None:
-    workload = Workload(low_water=256)
+    workload = Workload(lanes=Lanes([]), low_water=256)
     shards = [workload.hold(a_shard(n, size_bytes=MAX_HELD_BYTES // 2)) for n in range(2)]
     assert workload.full
     workload.hungry.clear()
@@ -53,7 +54,7 @@ def test_large_shards_fill_a_workload_before_there_are_many_requests() -> None:
 
 
 def test_to_drop_a_lost_shard_keeps_the_one_that_was_claimed_anew() -> None:
-    workload = Workload(low_water=256)
+    workload = Workload(lanes=Lanes([]), low_water=256)
     lost = workload.hold(a_shard(0, fence=1))
     again = workload.hold(a_shard(0, fence=3))
     workload.drop(lost)

@@ -12,7 +12,6 @@ from overnight.dispatch.queue import Queue, Taken
 from overnight.dispatch.warmth import PATIENCE_S, Warmth
 from overnight.model import BatchId, Prefix, WorkspaceId
 
-ALL = frozenset({0})
 SYSTEM, OTHER_SYSTEM = Prefix(1, 2_000, 300), Prefix(2, 2_000, 300)
 DOCUMENT, OTHER_DOCUMENT = Prefix(11, 5_000, 300), Prefix(12, 5_000, 300)
 
@@ -39,7 +38,7 @@ def run(*prefixes: Prefix, start: int = 0, count: int = 3) -> list[Item]:
 def take_all(waiting: Queue[Item], lane: int = 0, now_s: float = 0.0) -> list[Taken[Item]]:
     """Take until nothing may go."""
     found = []
-    while (taken := waiting.take(lane, now_s, ALL)) is not None:
+    while (taken := waiting.take(lane, now_s)) is not None:
         found.append(taken)
     return found
 
@@ -100,24 +99,24 @@ def test_an_entry_that_was_not_read_for_its_time_to_live_is_led_again() -> None:
     waiting = queue(run(SYSTEM, count=4))
     (leader,) = take_all(waiting)
     waiting.begin(0, leader.leads, 0.0)
-    assert waiting.take(0, 299.0, ALL) == (Item(1, (SYSTEM,)), ())
+    assert waiting.take(0, 299.0) == (Item(1, (SYSTEM,)), ())
     # The read at 299 s has prolonged it.
-    assert waiting.take(0, 598.0, ALL) == (Item(2, (SYSTEM,)), ())
-    assert waiting.take(0, 899.0, ALL) == (Item(3, (SYSTEM,)), (SYSTEM,))
+    assert waiting.take(0, 598.0) == (Item(2, (SYSTEM,)), ())
+    assert waiting.take(0, 899.0) == (Item(3, (SYSTEM,)), (SYSTEM,))
 
 
 def test_what_is_put_back_is_next_and_leads_again() -> None:
     waiting = queue(run(SYSTEM))
-    taken = waiting.take(0, 0.0, ALL)
+    taken = waiting.take(0, 0.0)
     assert taken is not None
     waiting.put_back(0, taken)
     assert len(waiting) == 3
-    assert waiting.take(0, 0.0, ALL) == taken
+    assert waiting.take(0, 0.0) == taken
 
 
 def test_a_group_stays_with_the_lane_that_began_it() -> None:
     waiting = queue([*run(SYSTEM), *run(OTHER_SYSTEM, start=10)], lanes=2)
-    first, second = waiting.take(0, 0.0, ALL), waiting.take(1, 0.0, ALL)
+    first, second = waiting.take(0, 0.0), waiting.take(1, 0.0)
     assert first is not None
     assert second is not None
     assert (first.item.number, second.item.number) == (0, 10)
@@ -130,7 +129,7 @@ def test_a_group_stays_with_the_lane_that_began_it() -> None:
 def test_a_lane_without_work_takes_over_half_of_a_large_group() -> None:
     waiting = queue(run(SYSTEM, count=101), lanes=2)
     (leader,) = take_all(waiting, lane=0)
-    assert waiting.take(1, 0.0, ALL) is None
+    assert waiting.take(1, 0.0) is None
     waiting.begin(0, leader.leads, 0.0)
     (stolen,) = take_all(waiting, lane=1)
     assert stolen.leads == (SYSTEM,)
@@ -147,17 +146,17 @@ def test_the_groups_of_a_lane_that_is_gone_go_elsewhere() -> None:
 
 def test_only_requests_of_the_routes_are_taken() -> None:
     waiting = queue([Item(0, route=1), Item(1, route=2)])
-    assert waiting.take(0, 0.0, frozenset({2})) == (Item(1, route=2), ())
-    assert waiting.take(0, 0.0, frozenset({2})) is None
+    assert waiting.take(0, 0.0, may=lambda batch_id, route: route == 2) == (Item(1, route=2), ())
+    assert waiting.take(0, 0.0, may=lambda batch_id, route: route == 2) is None
 
 
 def test_a_batch_of_ten_does_not_wait_behind_one_of_many_thousands() -> None:
     large = [Item(number, batch_id=BatchId("large")) for number in range(20_000)]
     waiting = queue(large)
     for _ in range(1_000):
-        waiting.take(0, 0.0, ALL)
+        waiting.take(0, 0.0)
     waiting.put([Item(number, batch_id=BatchId("small")) for number in range(10)])
-    then = [waiting.take(0, 0.0, ALL) for _ in range(21)]
+    then = [waiting.take(0, 0.0) for _ in range(21)]
     assert Counter(one.item.batch_id for one in then if one)[BatchId("small")] == 10
 
 
@@ -182,7 +181,7 @@ def test_nothing_is_lost_and_nothing_doubled_whatever_happens(seed: int) -> None
                 made += len(new)
             case 1 | 2 | 3 | 4:
                 lane = random.randrange(lanes)
-                taken = waiting.take(lane, now_s, ALL)
+                taken = waiting.take(lane, now_s)
                 if taken is not None:
                     under_way.append((lane, taken))
             case 5 if under_way:

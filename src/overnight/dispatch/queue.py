@@ -8,7 +8,7 @@ one queue: a group stays with the lane that was first to take from it.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -21,6 +21,8 @@ _STOLEN_FROM = 16
 
 LaneId = int
 RouteId = int
+# Whether a lane may now take requests of a batch on a route.
+May = Callable[[BatchId, RouteId], bool]
 
 
 class Waiting(Protocol):
@@ -149,11 +151,14 @@ class Queue(Generic[Item]):
         for (_, prefixes), run in groupby(items, key=_company):
             self._add(_Group(run, prefixes))
 
-    def take(self, lane: LaneId, now_s: float, routes: Container[RouteId]) -> Taken[Item] | None:
-        """Take the next request of these routes; None when all wait for prefixes."""
+    def take(self, lane: LaneId, now_s: float, may: May | None = None) -> Taken[Item] | None:
+        """Take the next request that the lane may take; None when all wait, or none may.
+
+        Without `may` the lane may take all.
+        """
         for batch_id in self._fairness.order():
             for route, line in self._lines[batch_id].items():
-                if route not in routes:
+                if may is not None and not may(batch_id, route):
                     continue
                 taken = self._take_from(line, lane, now_s)
                 if taken is not None:

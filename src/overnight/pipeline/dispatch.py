@@ -6,22 +6,25 @@ crash no more requests are sent again than there are senders (docs/decisions/000
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from random import Random
+from typing import Any
 
 import msgspec
 
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock
 from overnight.dispatch import retry
-from overnight.dispatch.gate import Gate
 from overnight.dispatch.queue import Taken
-from overnight.model import Call, Failure, FailureKind, Prefix, Reply
+from overnight.model import Call, Failure, FailureKind, Need, Prefix, Reply
 from overnight.pipeline.held import Work, Workload
 from overnight.pipeline.journal import Journal
+from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.lease import settle_unsent
 from overnight.pipeline.wake import sleep_or
 from overnight.pricing.tariff import Tariff
+from overnight.wire.named import renamed
 from overnight.wire.results import errored_line, expired_line, succeeded_line
 
 # Longer than any backend takes for one answer.
@@ -39,15 +42,14 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dispatcher:
-    """Sends a workload's requests through the gate and journals what they came to."""
+    """Sends a workload's requests through the gates and journals what they came to."""
 
     def __init__(
         self,
         *,
         workload: Workload,
         journal: Journal,
-        backend: Backend,
-        gate: Gate,
+        lanes: Lanes,
         tariff: Tariff,
         clock: Clock,
         random: Random,
@@ -55,116 +57,120 @@ class Dispatcher:
     ) -> None:
         self._workload = workload
         self._journal = journal
-        self._backend = backend
-        self._gate = gate
+        self._lanes = lanes
         self._tariff = tariff
         self._clock = clock
         self._random = random
         self._max_attempts = max_attempts
-        self._opened = asyncio.Event()
-        self._retries: set[asyncio.Task[None]] = set()
+        # Requests that wait for a retry, and leaders whose prefixes settle.
+        self._waits: set[asyncio.Task[None]] = set()
 
-    async def send_all(self) -> None:
-        """Be one sender: send request after request until the worker drains."""
+    async def send_all(self, lane: Lane) -> None:
+        """Be one sender of a lane: send request after request until the worker drains."""
         task = asyncio.current_task()
         assert task is not None
-        workload, gate = self._workload, self._gate
+        workload, gate, clock = self._workload, lane.gate, self._clock
         while not workload.draining:
-            if not len(workload):
-                workload.hungry.set()
-                await workload.rest()
-                continue
-            if not gate.open:
-                wait_s = gate.wait_s(self._clock.now())
-                if wait_s > 0:
-                    self._opened.clear()
-                    await sleep_or(self._clock, wait_s, self._opened)
-                    continue
-            now_s = self._clock.seconds()
-            taken = workload.take(now_s)
+            now_s = clock.seconds()
+            taken = None if lane.is_closed(now_s) else workload.take(lane, now_s)
             if taken is None:
-                gate.abandoned()
-                await workload.rest()
+                await lane.rest()
                 continue
-            await self._settle(taken, task, now_s)
+            work = taken.item
+            need = work.need(taken.leads)
+            pace_s = gate.pace_s(work.route, need, now_s)
+            if pace_s > 0:
+                workload.put_back(lane, taken)
+                lane.pause(work.route, pace_s)
+                continue
+            sending = Sending(workload, lane, taken, need, now_s)
+            lane.wake()
+            try:
+                await self._settle(sending, task)
+            finally:
+                sending.fail()
 
     def drain(self) -> None:
-        """Wake the senders that wait at the gate, drop the requests that wait for a retry."""
-        self._opened.set()
-        for task in self._retries:
+        """Drop the requests that wait for a retry."""
+        for task in self._waits:
             task.cancel()
+        for lane in self._lanes:
+            lane.close()
 
-    async def _settle(self, taken: Taken[Work], task: asyncio.Task[None], now_s: float) -> None:
+    async def _settle(self, sending: "Sending", task: asyncio.Task[None]) -> None:
         """Bring a request to its outcome, or to its next attempt."""
-        work, leader = taken.item, Leader(self._workload, taken.leads, now_s)
+        work = sending.work
         left_s = (work.held.batch.expires_at - self._clock.now()).total_seconds()
-        try:
-            if work.held.lost or work.held.stop is not None:
-                self._gate.abandoned()
-                if not work.held.lost:
-                    await settle_unsent(self._journal, work)
-            elif left_s <= 0:
-                # Before the next sweep has noticed it.
-                self._gate.abandoned()
-                await self._expire(work)
-            else:
-                await self._send(work, leader, task, left_s)
-        finally:
-            leader.fail()
+        if work.held.lost:
+            return
+        if work.held.stop is not None:
+            await settle_unsent(self._journal, work)
+        elif left_s <= 0:
+            # Before the next sweep has noticed it.
+            await self._expire(work)
+        else:
+            await self._send(sending, task, left_s)
 
     async def _expire(self, work: Work) -> None:
         line = expired_line(work.custom_id)
         await self._journal.add(work.held, work.position, line, "expired")
 
-    async def _send(
-        self, work: Work, leader: "Leader", task: asyncio.Task[None], left_s: float
-    ) -> None:
-        held = work.held
+    async def _send(self, sending: "Sending", task: asyncio.Task[None], left_s: float) -> None:
+        work, held, lane = sending.work, sending.work.held, sending.lane
+        gate = lane.gate
+        passed = gate.enter(work.route, sending.need, sending.started_s)
+        self._lanes.route(work.route).took(lane.id)
         held.sending.add(task)
         try:
-            answer = await self._answer(work, leader, left_s)
+            answer = await self._answer(sending, left_s)
         except asyncio.CancelledError:
-            self._gate.abandoned()
+            gate.abandoned(passed)
+            lane.wake()
             cut = held.lost or held.stop == "expired"
             if self._workload.draining or not cut:
                 raise
             task.uncancel()
-            answer = None
+            sending.fail()
+            if not held.lost:
+                await self._expire(work)
+            return
         finally:
             # Nobody may cancel a task that waits for the journal: all wait for one future.
             held.sending.discard(task)
-        if isinstance(answer, Answered):
-            leader.begin()
+        now_s = self._clock.seconds()
+        if isinstance(answer, Failure):
+            gate.failed(passed, answer, now_s)
+            sending.fail()
+            if lane.out:
+                self._workload.abandon(lane)
+            lane.wake()
+            await self._settle_failure(sending, answer)
         else:
-            leader.fail()
-        if answer is None:
-            if not held.lost:
-                await self._expire(work)
-        elif isinstance(answer, Failure):
-            self._gate.failed(answer, self._clock.now())
-            await self._settle_failure(work, answer)
-        else:
-            self._gate.answered()
             reply = answer.reply
+            gate.answered(passed, reply, now_s)
+            if sending.leads:
+                self._begin(sending)
+            lane.wake()
             key = self._tariff.key(reply.model, reply.usage, on=held.batch.created_at.date())
             await self._journal.add(
                 held, work.position, answer.line, "succeeded", usage_key=key, usage=reply.usage
             )
-        if self._gate.open:
-            self._opened.set()
 
-    async def _answer(self, work: Work, leader: "Leader", left_s: float) -> Answered | Failure:
+    async def _answer(self, sending: "Sending", left_s: float) -> Answered | Failure:
+        work, lane = sending.work, sending.lane
         batch = work.held.batch
+        target = self._lanes.route(work.route).targets[lane.id]
+        params = bytes(work.params)
         call = Call(
-            params=bytes(work.params),
+            params=params if target.model is None else renamed(params, target.model),
             api_version=batch.api_version,
             betas=batch.betas,
             user_profile_id=batch.user_profile_id,
             custom_id=work.custom_id,
-            # Nobody would record an answer that comes after the expiry.
-            timeout_s=max(left_s, _MIN_TIMEOUT_S) if left_s < _BOUND_WITHIN_S else None,
+            timeout_s=self._timeout_s(sending, left_s),
         )
-        reply = await guard(self._backend, call, leader.begin if leader.leads else None)
+        begun = partial(self._begin, sending) if sending.leads else None
+        reply = await guard(lane.backend, call, begun)
         if isinstance(reply, Failure):
             return reply
         try:
@@ -176,7 +182,45 @@ class Dispatcher:
                 message="The backend's answer is not a Messages object.",
             )
 
-    async def _settle_failure(self, work: Work, failure: Failure) -> None:
+    def _timeout_s(self, sending: "Sending", left_s: float) -> float | None:
+        """Bound a call by the expiry, after which nobody would record it, and by patience."""
+        work = sending.work
+        sending.patience_s = None if work.cut else sending.lane.gate.patience_s(work.max_tokens)
+        if left_s >= _BOUND_WITHIN_S:
+            return sending.patience_s
+        left_s = max(left_s, _MIN_TIMEOUT_S)
+        return left_s if sending.patience_s is None else min(left_s, sending.patience_s)
+
+    def _begin(self, sending: "Sending") -> None:
+        """Let the others follow, once the backend finds what the leader wrote."""
+        if sending.leads:
+            leads, sending.leads = sending.leads, ()
+            settle_s = self._lanes.caching(
+                self._lanes.route(sending.work.route), sending.work.model
+            ).settle_s
+            if settle_s:
+                self._later(self._begin_after(sending, leads, settle_s))
+            else:
+                self._workload.begin(sending.lane, leads, sending.started_s)
+
+    async def _begin_after(
+        self, sending: "Sending", leads: tuple[Prefix, ...], settle_s: float
+    ) -> None:
+        await self._clock.sleep(settle_s)
+        self._workload.begin(sending.lane, leads, sending.started_s)
+
+    async def _settle_failure(self, sending: "Sending", failure: Failure) -> None:
+        work = sending.work
+        waited_s = self._clock.seconds() - sending.started_s
+        if (
+            failure.kind is FailureKind.TIMEOUT
+            and sending.patience_s is not None
+            and waited_s >= sending.patience_s
+        ):
+            # Our impatience, not the request's fault.
+            work.cut = True
+            self._workload.put([work])
+            return
         if retry.policy_of(failure).charged:
             work.attempts += 1
         decision = retry.decide(
@@ -184,9 +228,7 @@ class Dispatcher:
         )
         if isinstance(decision, retry.Retry):
             # The sender goes on with other requests meanwhile.
-            task = asyncio.ensure_future(self._retry(work, decision.after_s))
-            self._retries.add(task)
-            task.add_done_callback(self._retries.discard)
+            self._later(self._retry(work, decision.after_s))
             return
         line = errored_line(
             work.custom_id, failure.error_type, failure.message, failure.details, failure.request_id
@@ -197,8 +239,8 @@ class Dispatcher:
         task = asyncio.current_task()
         assert task is not None
         await sleep_or(self._clock, after_s, work.held.stopped)
-        # It does not wait for its retry any more; see `drain`.
-        self._retries.discard(task)
+        # It does not wait any more; see `drain`.
+        self._waits.discard(task)
         if work.held.lost or self._workload.draining:
             return
         if work.held.stop is not None:
@@ -206,29 +248,35 @@ class Dispatcher:
         else:
             self._workload.put([work])
 
+    def _later(self, wait: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(wait)
+        self._waits.add(task)
+        task.add_done_callback(self._waits.discard)
 
-class Leader:
-    """What a request under way does for those that wait for its prefixes."""
 
-    __slots__ = ("_started_s", "_workload", "leads")
+class Sending:
+    """One request under way in a lane, and the prefixes that others wait for until it has begun."""
 
-    def __init__(self, workload: Workload, leads: tuple[Prefix, ...], started_s: float) -> None:
+    __slots__ = ("_workload", "lane", "leads", "need", "patience_s", "started_s", "work")
+
+    def __init__(
+        self, workload: Workload, lane: Lane, taken: Taken[Work], need: Need, started_s: float
+    ) -> None:
         self._workload = workload
-        self._started_s = started_s
+        self.lane = lane
+        self.work = taken.item
         # Empty when nobody waits for it, or all were told.
-        self.leads = leads
-
-    def begin(self) -> None:
-        """Let the others follow: the answer has begun. Idempotent."""
-        if self.leads:
-            leads, self.leads = self.leads, ()
-            self._workload.begin(leads, self._started_s)
+        self.leads = taken.leads
+        self.need = need
+        self.started_s = started_s
+        # After how long it is given up as a straggler; None: never.
+        self.patience_s: float | None = None
 
     def fail(self) -> None:
         """Let another one lead, unless the answer has begun. Idempotent."""
         if self.leads:
             leads, self.leads = self.leads, ()
-            self._workload.fail(leads)
+            self._workload.fail(self.lane, leads)
 
 
 async def guard(

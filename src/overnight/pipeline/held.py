@@ -1,24 +1,21 @@
 """What a worker has in memory: the shards it holds and the requests it is about to send."""
 
 import asyncio
-from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Literal
 
 import msgspec
 
 from overnight.dispatch.fairness import Fairness
-from overnight.dispatch.queue import Queue, Taken
+from overnight.dispatch.queue import May, Queue, RouteId, Taken
 from overnight.dispatch.warmth import Warmth
-from overnight.model import Batch, BatchId, Prefix
+from overnight.model import Batch, BatchId, Need, Prefix
+from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.planned import PlannedRequest
 from overnight.store.shards import Claim, ShardKey, Totals
 
 # Beside few large requests the number of requests is no bound for memory.
 MAX_HELD_BYTES = 512 << 20
-# There is one backend, which takes every request.
-_LANE = 0
-_ROUTES = frozenset({0})
 
 
 class HeldShard:
@@ -69,9 +66,12 @@ class Work:
     __slots__ = (
         "attempts",
         "batch_id",
-        "cost",
         "custom_id",
+        "cut",
         "held",
+        "input_tokens",
+        "max_tokens",
+        "model",
         "params",
         "position",
         "prefixes",
@@ -80,30 +80,54 @@ class Work:
     )
 
     def __init__(
-        self, held: HeldShard, position: int, planned: PlannedRequest, prefixes: tuple[Prefix, ...]
+        self,
+        held: HeldShard,
+        position: int,
+        planned: PlannedRequest,
+        *,
+        prefixes: tuple[Prefix, ...],
+        route: RouteId,
     ) -> None:
         self.held = held
         self.batch_id = held.batch.id
         self.workspace_id = held.batch.workspace_id
         self.position = position
         self.custom_id = planned.custom_id
+        self.model = planned.model
         self.params: msgspec.Raw = planned.params
+        self.input_tokens = planned.input_tokens
+        self.max_tokens = planned.max_tokens
         # Those for which a leader pays.
         self.prefixes = prefixes
-        self.route = 0
-        # Tokens: what a request takes of its workspace's share.
-        self.cost: float = planned.input_tokens + planned.max_tokens
+        self.route = route
         # Charged ones; see dispatch.retry.
         self.attempts = 0
+        # It was given up once as a straggler: the next answer is waited for.
+        self.cut = False
+
+    @property
+    def cost(self) -> float:
+        """Give the tokens: what the request takes of its workspace's share."""
+        return self.input_tokens + self.max_tokens
+
+    def need(self, leads: Sequence[Prefix]) -> Need:
+        """Say what the call will take of rate limits: what it reads from a cache is free."""
+        read = 0
+        if self.prefixes:
+            read = max((one.tokens for one in self.prefixes if one not in leads), default=0)
+        return Need(max(0, self.input_tokens - read), self.max_tokens)
 
 
 class Workload:
     """All that one worker holds. Mutable, touched by the event loop only."""
 
-    def __init__(self, *, low_water: int) -> None:
+    def __init__(self, *, lanes: Lanes, low_water: int) -> None:
         self.held: dict[ShardKey, HeldShard] = {}
+        self._lanes = lanes
         self._fairness = Fairness()
-        self._queue: Queue[Work] = Queue(fairness=self._fairness, lanes=[Warmth()])
+        self._queue: Queue[Work] = Queue(
+            fairness=self._fairness, lanes=[Warmth() for _ in range(len(lanes))]
+        )
         # Batches that may not end in time, the earliest expiry first.
         self.urgent: Sequence[BatchId] = ()
         # Below this many requests that could go another shard is claimed.
@@ -112,8 +136,6 @@ class Workload:
         self.hungry = asyncio.Event()
         # The worker stops: nothing more is claimed or sent.
         self.draining = False
-        # Senders that have nothing to send.
-        self._resting: deque[asyncio.Future[None]] = deque()
 
     @property
     def full(self) -> bool:
@@ -132,30 +154,51 @@ class Workload:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def take(self, now_s: float) -> Taken[Work] | None:
-        """Take the next request; None when there is none that may go now."""
-        taken = self._queue.take(_LANE, now_s, _ROUTES)
+    def take(self, lane: Lane, now_s: float) -> Taken[Work] | None:
+        """Take the next request; None when there is none that the lane may send now."""
+        if not len(self._queue):
+            self.hungry.set()
+            return None
+        taken = self._queue.take(lane.id, now_s, self._may(lane))
         if self._queue.sendable < self.low_water:
             self.hungry.set()
-        if taken is not None and self._resting:
-            # There may be more: one wakes the next.
-            self.wake()
         return taken
 
-    def begin(self, leads: Sequence[Prefix], started_s: float) -> None:
-        """Note that the answer to a leader has begun."""
-        self._queue.begin(_LANE, leads, started_s)
-        self.wake()
+    def _may(self, lane: Lane) -> May | None:
+        if len(self._lanes) == 1 and not lane.pauses_any:
+            return None
 
-    def fail(self, leads: Sequence[Prefix]) -> None:
+        def may(batch_id: BatchId, route: RouteId) -> bool:
+            return not lane.pauses(route) and self._lanes.route(route).may(
+                lane.id, self._lanes, urgent=batch_id in self.urgent
+            )
+
+        return may
+
+    def put_back(self, lane: Lane, taken: Taken[Work]) -> None:
+        """Return a request that cannot be sent yet: it stays the next of its batch."""
+        self._queue.put_back(lane.id, taken)
+
+    def begin(self, lane: Lane, leads: Sequence[Prefix], started_s: float) -> None:
+        """Note that the answer to a leader has begun."""
+        self._queue.begin(lane.id, leads, started_s)
+        lane.wake()
+
+    def fail(self, lane: Lane, leads: Sequence[Prefix]) -> None:
         """Note that a leader brought nothing."""
-        self._queue.fail(_LANE, leads)
-        self.wake()
+        self._queue.fail(lane.id, leads)
+        lane.wake()
+
+    def abandon(self, lane: Lane) -> None:
+        """Let other lanes have what waits for a backend that is away."""
+        if len(self._lanes) > 1:
+            self._queue.abandon(lane.id)
+            self._lanes.wake()
 
     def look_after(self, now_s: float) -> None:
         """Let requests go that waited too long for their leader."""
-        if self._queue.look_after(now_s):
-            self.wake()
+        self._queue.look_after(now_s)
+        self._lanes.wake()
 
     def hurry(self, urgent: Sequence[BatchId]) -> None:
         """Note which batches are at risk of their expiry, the earliest first."""
@@ -170,7 +213,7 @@ class Workload:
     def put(self, works: list[Work]) -> None:
         """Queue requests behind those of their batch that wait already."""
         self._queue.put(works)
-        self.wake()
+        self._lanes.wake()
 
     def withdraw(self, held: HeldShard) -> list[Work]:
         """Take out the queued requests of a shard."""
@@ -178,7 +221,7 @@ class Workload:
         if mine:
             self.hungry.set()
             # Others may have waited for a leader among them.
-            self.wake()
+            self._lanes.wake()
         return mine
 
     def drop(self, held: HeldShard) -> None:
@@ -193,20 +236,6 @@ class Workload:
         """Stop: drop what was not sent and wake everyone who waits for work."""
         self.draining = True
         self._queue.clear()
-        while self._resting:
-            self.wake()
+        for lane in self._lanes:
+            lane.wake_all()
         self.hungry.set()
-
-    async def rest(self) -> None:
-        """Return when there may be something to send."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._resting.append(future)
-        await future
-
-    def wake(self) -> None:
-        """Let one sender look for work; it wakes the next when it finds some."""
-        while self._resting:
-            future = self._resting.popleft()
-            if not future.done():
-                future.set_result(None)
-                return

@@ -10,13 +10,14 @@ import msgspec
 from sqlalchemy import Connection
 
 from overnight import lifecycle
-from overnight.backends.protocol import Backend
 from overnight.clock import Clock
 from overnight.dispatch.fairness import Rota
+from overnight.dispatch.routing import Route
 from overnight.dispatch.warmth import worth_leading
 from overnight.model import BatchId, Prefix, WorkerId
 from overnight.pipeline.held import HeldShard, Work, Workload
 from overnight.pipeline.journal import Journal
+from overnight.pipeline.lanes import Lanes
 from overnight.pipeline.planned import Planned, PlannedRefusal, PlannedRequest, decode_shard
 from overnight.pipeline.wake import Wakes
 from overnight.store import batches, shards
@@ -41,7 +42,7 @@ class Leaser:
         worker: WorkerId,
         workload: Workload,
         journal: Journal,
-        backend: Backend,
+        lanes: Lanes,
         database: Database,
         objects: ObjectDirectory,
         clock: Clock,
@@ -53,7 +54,7 @@ class Leaser:
         self._worker = worker
         self._workload = workload
         self._journal = journal
-        self._backend = backend
+        self._lanes = lanes
         self._database = database
         self._objects = objects
         self._clock = clock
@@ -245,14 +246,19 @@ class Leaser:
             if isinstance(entry, PlannedRefusal):
                 line = errored_line(entry.custom_id, entry.error_type, entry.message, entry.details)
                 self._journal.add(held, position, line, "errored")
+            elif (route := self._lanes.find(entry.model)) is None:
+                # The configuration has changed since the plan.
+                line = errored_line(entry.custom_id, "not_found_error", f"model: {entry.model}")
+                self._journal.add(held, position, line, "errored")
             else:
-                works.append(Work(held, position, entry, self._worth_leading(entry)))
+                prefixes = self._worth_leading(entry, route)
+                works.append(Work(held, position, entry, prefixes=prefixes, route=route.id))
         return works
 
-    def _worth_leading(self, request: PlannedRequest) -> tuple[Prefix, ...]:
+    def _worth_leading(self, request: PlannedRequest, route: Route) -> tuple[Prefix, ...]:
         if not request.prefixes:
             return ()
-        return worth_leading(request.prefixes, self._backend.caching(request.model))
+        return worth_leading(request.prefixes, self._lanes.caching(route, request.model))
 
     async def _stop(
         self,

@@ -7,14 +7,13 @@ from random import Random
 
 from sqlalchemy.exc import DBAPIError
 
-from overnight.backends.protocol import Backend
 from overnight.clock import Clock
-from overnight.dispatch.gate import Gate
 from overnight.model import BatchId, WorkerId, new_worker_id
 from overnight.pipeline.dispatch import Dispatcher
 from overnight.pipeline.end import Sealer
 from overnight.pipeline.held import HeldShard, Workload
 from overnight.pipeline.journal import Journal
+from overnight.pipeline.lanes import Lanes
 from overnight.pipeline.lease import Leaser
 from overnight.pipeline.wake import Wakes
 from overnight.pricing.tariff import Tariff
@@ -39,27 +38,26 @@ class Worker:
         *,
         database: Database,
         objects: ObjectDirectory,
-        backend: Backend,
+        lanes: Lanes,
         clock: Clock,
         wakes: Wakes,
         tariff: Tariff,
         random: Random,
-        concurrency: int,
         max_attempts: int,
         lease_s: float,
         shard_requests: int,
         sweep_interval_s: float,
     ) -> None:
         self.id: WorkerId = new_worker_id()
-        self._concurrency = concurrency
-        low_water = max(concurrency, _MIN_LOW_WATER)
-        self._workload = Workload(low_water=low_water)
+        self._lanes = lanes
+        low_water = max(lanes.senders, _MIN_LOW_WATER)
+        self._workload = Workload(lanes=lanes, low_water=low_water)
         self._journal = Journal(
             database=database,
             clock=clock,
             lease_s=lease_s,
             # Half of the senders wait for one commit while the other half is sending.
-            full_group=max(1, concurrency // 2),
+            full_group=max(1, lanes.senders // 2),
             recorded=self._recorded,
             lost=self._lost,
         )
@@ -67,7 +65,7 @@ class Worker:
             worker=self.id,
             workload=self._workload,
             journal=self._journal,
-            backend=backend,
+            lanes=lanes,
             database=database,
             objects=objects,
             clock=clock,
@@ -79,8 +77,7 @@ class Worker:
         self._dispatcher = Dispatcher(
             workload=self._workload,
             journal=self._journal,
-            backend=backend,
-            gate=Gate(random=random),
+            lanes=lanes,
             tariff=tariff,
             clock=clock,
             random=random,
@@ -103,7 +100,9 @@ class Worker:
             asyncio.ensure_future(_repeat("sweeping", self._leaser.sweep_and_wait)),
         ]
         self._senders = [
-            asyncio.ensure_future(self._dispatcher.send_all()) for _ in range(self._concurrency)
+            asyncio.ensure_future(self._dispatcher.send_all(lane))
+            for lane in self._lanes
+            for _ in range(lane.senders)
         ]
 
     async def run(self) -> None:

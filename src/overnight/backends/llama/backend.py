@@ -5,8 +5,6 @@ import importlib.util
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from overnight.backends.llama.engine import Engine
 from overnight.backends.llama.gguf import Gguf, read_gguf
 from overnight.backends.llama.sizing import Asked, machine, sizing
@@ -14,16 +12,13 @@ from overnight.backends.messages import MessagesBackend
 from overnight.errors import ConfigInvalid
 from overnight.model import Caching, Call, Failure, FailureKind, Reply
 from overnight.wire.models import Model
+from overnight.wire.named import model_of
 
 _WHEEL = "xllamacpp"
 # Calls beyond the slots, so that a slot that comes free has its next prompt at once.
 _WAITING_CALLS = 2
 # llama.cpp reuses every token that two prompts begin with.
 _MIN_SHARED_TOKENS = 1
-
-
-class _Named(msgspec.Struct):
-    model: str
 
 
 class LlamaBackend:
@@ -111,7 +106,7 @@ class LlamaBackend:
 
     def _calls(self, call: Call) -> MessagesBackend | Failure:
         """Find who answers for the model of a call that has been checked."""
-        name = msgspec.json.decode(call.params, type=_Named).model
+        name = model_of(call.params)
         engine = self._engines.get(name)
         if engine is None:
             return Failure(

@@ -1,0 +1,64 @@
+"""How long answers of a backend usually take, and from when on a call is a straggler. Pure."""
+
+from bisect import bisect_left, insort
+from collections import deque
+
+# Nobody is cut before so many answers are known, nor before so many seconds.
+_MIN_KNOWN = 200
+_MIN_PATIENCE_S = 30.0
+_KNOWN = 2_000
+# Times the slowest pace that the backend explains.
+_MARGIN = 2.0
+_QUANTILE = 0.999
+# Shorter answers are mostly waiting for the first token.
+_MIN_TOKENS = 16
+# Extra calls that cutting may cause, as a share of all.
+_EXTRA_SHARE = 0.01
+_MAX_CREDIT = 10.0
+# What is usual follows better news at once and worse news slowly.
+_FALLS, _RISES = 1 / 8, 1 / 256
+
+
+class Patience:
+    """Learns from answers: the usual time for their length, and the slowest pace."""
+
+    def __init__(self) -> None:
+        # By the orders of magnitude of input and output.
+        self._usual_s: dict[tuple[int, int], float] = {}
+        # Seconds for an output token, in the order they came and sorted.
+        self._recent: deque[float] = deque()
+        self._sorted: list[float] = []
+        self._credit = 1.0
+
+    def note(self, input_tokens: int, output_tokens: int, seconds: float) -> float:
+        """Learn from an answer; give how many times as long as usual it took."""
+        self._learn_pace(seconds / max(output_tokens, _MIN_TOKENS))
+        self._credit = min(_MAX_CREDIT, self._credit + _EXTRA_SHARE)
+        size = (input_tokens.bit_length(), output_tokens.bit_length())
+        usual_s = self._usual_s.get(size)
+        if usual_s is None or usual_s <= 0:
+            self._usual_s[size] = seconds
+            return 1.0
+        share = _RISES if seconds > usual_s else _FALLS
+        self._usual_s[size] = usual_s + share * (seconds - usual_s)
+        return seconds / usual_s
+
+    def timed_out(self) -> None:
+        """Note that a call was cut, or took longer than it might."""
+        self._credit -= 1.0
+
+    def limit_s(self, max_tokens: int) -> float | None:
+        """Give after how long a call for so many output tokens is a straggler.
+
+        None: too little is known, or enough calls were cut already.
+        """
+        if self._credit < 1.0 or len(self._sorted) < _MIN_KNOWN:
+            return None
+        slowest_s = self._sorted[int(_QUANTILE * (len(self._sorted) - 1))]
+        return max(_MIN_PATIENCE_S, _MARGIN * slowest_s * max(max_tokens, _MIN_TOKENS))
+
+    def _learn_pace(self, pace_s: float) -> None:
+        insort(self._sorted, pace_s)
+        self._recent.append(pace_s)
+        if len(self._recent) > _KNOWN:
+            del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
