@@ -117,7 +117,7 @@ async def _naive(model: Path, requests: list[bytes], cache_mib: int) -> Work:
 
     try:
         began = time.perf_counter()
-        await asyncio.gather(*(send_all() for _ in range(backend.max_calls)))
+        await asyncio.gather(*(send_all() for _ in range(backend.engines[0].max_calls)))
         return Work(sum(computed), time.perf_counter() - began)
     finally:
         await backend.close()

@@ -10,27 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any, NamedTuple
 
-import msgspec
 import uvicorn
 from litestar.types import ASGIApp
 
-from overnight import __version__
+from overnight import __version__, wiring
 from overnight.access.keys import Keyring
-from overnight.backends import llama
-from overnight.backends.known import finder
-from overnight.backends.messages import MessagesBackend
 from overnight.backends.protocol import Backend
-from overnight.backends.simulator import Simulator, load_script
 from overnight.clock import Clock, SystemClock
-from overnight.dispatch.gate import Gate
 from overnight.errors import ConfigInvalid
 from overnight.http import app as http_app
 from overnight.http.service import Service
 from overnight.model import Batch
 from overnight.pipeline.accept import Acceptor
-from overnight.pipeline.lanes import Lane, Lanes
+from overnight.pipeline.lanes import Lanes
+from overnight.pipeline.offer import Offer
 from overnight.pipeline.plan import Planner
 from overnight.pipeline.progress import Meter
+from overnight.pipeline.realtime import RealTime
 from overnight.pipeline.retention import Keeper
 from overnight.pipeline.wake import Wakes
 from overnight.pipeline.worker import Worker
@@ -82,13 +78,8 @@ async def running(
             database = await asyncio.to_thread(open_database, settings)
         stack.push_async_callback(database.close)
         objects = await asyncio.to_thread(ObjectDirectory, settings.data / "objects")
-        backend = backend or _backend(settings)
-        await backend.start()
-        stack.push_async_callback(backend.close)
-        if isinstance(backend, llama.LlamaBackend):
-            # What waits in llama.cpp can be neither reordered nor given to another worker.
-            fewer = min(settings.concurrency, backend.max_calls)
-            settings = msgspec.structs.replace(settings, concurrency=fewer)
+        lanes = await stack.enter_async_context(wiring.opened(settings, clock, backend))
+        offer = Offer(lanes)
         tariff = await asyncio.to_thread(_tariff, settings, clock)
         loops: list[Callable[[], Coroutine[Any, Any, None]]] = []
         worker = None
@@ -96,11 +87,10 @@ async def running(
         # After the drain: to end the worker's own task is to cut its senders.
         stack.push_async_callback(_stop, tasks)
         if settings.worker:
-            lanes = _lanes(settings, backend, clock)
             worker = _worker(settings, database, objects, lanes, clock, wakes, tariff)
             loops = [
                 worker.run,
-                _planner(settings, database, objects, backend, clock, wakes).run,
+                _planner(settings, database, objects, offer, clock, wakes).run,
                 _keeper(settings, database, objects, clock, wakes).run,
             ]
             await worker.start()
@@ -123,8 +113,10 @@ async def running(
             acceptor=_acceptor(settings, database, objects, clock, wakes),
             meter=meter,
             tariff=tariff,
+            offer=offer,
+            realtime=RealTime(lanes, clock),
         )
-        http = http_app.build(service, backend)
+        http = http_app.build(service)
         yield Running(http=http, wakes=wakes, worker=worker, tasks=tasks)
 
 
@@ -192,6 +184,8 @@ def greeting(settings: Settings, port: int) -> str:
 
 
 def _who_answers(settings: Settings) -> str:
+    if settings.routing:
+        return f"from {', '.join(wiring.fleet_of(settings).backends)}, as {settings.routing} says"
     if settings.gguf:
         return f"from llama.cpp on this machine: {', '.join(settings.gguf)}"
     if settings.backend == "simulator":
@@ -214,45 +208,15 @@ def open_database(settings: Settings) -> Database:
     return open_postgres(settings.database_url)
 
 
-def _backend(settings: Settings) -> Backend:
-    if settings.gguf:
-        return llama.LlamaBackend(
-            settings.gguf,
-            llama.Asked(
-                slots=settings.llama_slots,
-                context_tokens=settings.llama_context_tokens,
-                threads=settings.llama_threads,
-                gpu_layers=settings.llama_gpu_layers,
-                prompt_cache_mib=settings.llama_cache_mib,
-            ),
-            request_timeout_s=settings.request_timeout_s,
-        )
-    if settings.backend == "simulator":
-        path = settings.simulator_script
-        return Simulator(load_script(path) if path else None)
-    return MessagesBackend(
-        url=settings.backend,
-        api_key=settings.backend_api_key,
-        concurrency=settings.concurrency,
-        connect_timeout_s=settings.connect_timeout_s,
-        first_byte_timeout_s=settings.first_byte_timeout_s,
-        idle_timeout_s=settings.idle_timeout_s,
-        request_timeout_s=settings.request_timeout_s,
-        prefix_caching=settings.prefix_caching,
-    )
-
-
-def _rules_of(settings: Settings, backend: Backend) -> Callable[[Batch], Rules]:
-    find_model = finder(backend)
-
+def _rules_of(settings: Settings, offer: Offer) -> Callable[[Batch], Rules]:
     def rules_of(batch: Batch) -> Rules:
         return Rules(
             api_version=batch.api_version,
             betas=batch.betas,
             user_profile_id=batch.user_profile_id,
             in_batch=True,
-            find_model=find_model,
-            knows_all_models=backend.knows_all_models,
+            find_model=offer.facts,
+            has_model=offer.has,
             max_context_tokens=settings.max_context_tokens,
             unknown_params=settings.unknown_params,
         )
@@ -278,7 +242,7 @@ def _planner(
     settings: Settings,
     database: Database,
     objects: ObjectDirectory,
-    backend: Backend,
+    offer: Offer,
     clock: Clock,
     wakes: Wakes,
 ) -> Planner:
@@ -287,7 +251,7 @@ def _planner(
         objects=objects,
         clock=clock,
         wakes=wakes,
-        rules_of=_rules_of(settings, backend),
+        rules_of=_rules_of(settings, offer),
         shard_requests=settings.shard_requests,
         sweep_interval_s=settings.sweep_interval_s,
     )
@@ -310,11 +274,6 @@ def _tariff(settings: Settings, clock: Clock) -> Tariff:
     # Book `vendor` reads its data at the first question: not in a transaction, please.
     book.prices(book.models[0], on=clock.now().date())
     return Tariff(book)
-
-
-def _lanes(settings: Settings, backend: Backend, clock: Clock) -> Lanes:
-    gate = Gate(ceiling=settings.concurrency, random=Random())
-    return Lanes([Lane(0, backend, gate, senders=settings.concurrency, clock=clock)])
 
 
 def _worker(

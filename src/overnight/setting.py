@@ -193,6 +193,8 @@ def _keys(value: object) -> tuple[str, ...]:
 
 
 def _formed(form: Form, text: str) -> str:
+    if form == "backend" and "," in text:
+        return ",".join(_formed("url", url.strip()) for url in text.split(","))
     if form == "url" or (form == "backend" and text != "simulator"):
         parts = urlsplit(text)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:

@@ -24,7 +24,12 @@ OTHER_VARIABLES = frozenset({"OVERNIGHT_BASE_URL", "OVERNIGHT_CONFIG", "OVERNIGH
 MAX_PROBLEMS = 20
 # A table of the file that the simulator reads itself.
 SIMULATOR_TABLE = "simulator"
+# Tables of the file that `overnight.fleet` reads.
+ROUTING_TABLES = ("backends", "routes")
 _DAY_S = 86_400
+
+PrefixCaching = Literal["auto", "marked", "automatic", "shared", "none"]
+Cutting = Literal["auto", "on", "off"]
 
 # Where each value came from: a flag, a variable, a line of the file, or "default".
 Origins = Mapping[str, str]
@@ -47,10 +52,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backend: Annotated[
         str,
         Spec(
-            about="What answers: simulator, or the URL of a server that speaks /v1/messages.",
+            about="What answers: simulator, or the URL of a server that speaks /v1/messages; "
+            "several URLs, with commas between them, share the requests.",
             form="backend",
         ),
     ] = "simulator"
+    routing: Annotated[
+        Path | None,
+        Spec(
+            about="File with tables [backends.NAME] and [[routes]]: which models go to which "
+            "backends. In overnight.toml they do the same. Instead of --backend and --gguf."
+        ),
+    ] = None
     gguf: Annotated[
         tuple[str, ...],
         Spec(
@@ -117,8 +130,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     concurrency: Annotated[
         int,
-        Spec(about="Requests sent to the backend at a time.", unit="requests", low=1, high=4_096),
+        Spec(
+            about="Requests sent to the backend at a time, to each URL; fewer while it ails.",
+            unit="requests",
+            low=1,
+            high=4_096,
+        ),
     ] = 64
+    requests_per_minute: Annotated[
+        int | None,
+        Spec(
+            about="Rate limit of the backend; what its answers state is learned without it.",
+            unit="requests",
+            low=1,
+            high=1_000_000_000,
+        ),
+    ] = None
+    input_tokens_per_minute: Annotated[
+        int | None,
+        Spec(
+            about="Rate limit of the backend for prompt tokens that no cache holds.",
+            unit="tokens",
+            low=1,
+            high=1_000_000_000,
+        ),
+    ] = None
+    output_tokens_per_minute: Annotated[
+        int | None,
+        Spec(
+            about="Rate limit of the backend for tokens of answers.",
+            unit="tokens",
+            low=1,
+            high=1_000_000_000,
+        ),
+    ] = None
+    cut_stragglers: Annotated[
+        Cutting,
+        Spec(
+            about="Whether a call that takes far longer than all others is given up and sent "
+            "again, at most 1 in 100: auto only where a repeat costs nothing, on models of "
+            "this machine."
+        ),
+    ] = "auto"
     max_requests_per_batch: Annotated[
         int, Spec(about="Largest batch accepted.", unit="requests", low=1, high=100_000)
     ] = 10_000
@@ -198,7 +251,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 120.0
     prefix_caching: Annotated[
-        Literal["auto", "marked", "automatic", "shared", "none"],
+        PrefixCaching,
         Spec(
             about="What the backend at a URL does with prompts that begin alike: keeps what "
             "cache_control marks (auto, marked), keeps all (automatic), computes them once even "
@@ -371,6 +424,9 @@ def _from_file(path: Path | None, problems: list[str]) -> Iterator[_Given]:
         if name == SIMULATOR_TABLE and "simulator_script" not in document:
             script = TABLE["simulator_script"]
             yield _Given(script, path.name, f"{path}:{line}", f"{path}:{line}", path.parent)
+        elif name in ROUTING_TABLES and "routing" not in document:
+            routing = TABLE["routing"]
+            yield _Given(routing, path.name, f"{path}:{line}", f"{path}:{line}", path.parent)
         elif name in TABLE:
             written = f"{path}:{line}: {name} = {_toml_text(shown(TABLE[name], value))}"
             yield _Given(TABLE[name], value, f"{path}:{line}", written, path.parent)
@@ -413,11 +469,17 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[_Given]:
 
 
 def _is_anthropic(backend: str) -> bool:
-    host = urlsplit(backend).hostname or ""
+    host = urlsplit(backend.partition(",")[0]).hostname or ""
     return host == "anthropic.com" or host.endswith(".anthropic.com")
 
 
 def _refuse_two_backends(settings: Settings) -> None:
+    if settings.routing and (settings.gguf or settings.backend != "simulator"):
+        raise ConfigInvalid(
+            f"routing {settings.routing} and {'gguf' if settings.gguf else 'backend'}: only one of "
+            "them can say who answers",
+            hint="write the backend into the file, as a table [backends.NAME]",
+        )
     if settings.gguf and settings.backend != "simulator":
         raise ConfigInvalid(
             f"backend {settings.backend} and gguf: only one of them can answer",

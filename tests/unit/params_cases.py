@@ -41,7 +41,7 @@ def rules(
         in_batch=in_batch,
         counts_tokens=counts_tokens,
         find_model=known_models().find,
-        knows_all_models=knows_all,
+        has_model=lambda name: not knows_all or known_models().find(name) is not None,
         max_context_tokens=max_context_tokens,
         unknown_params=unknown,
     )

@@ -59,12 +59,11 @@ class Standings(Protocol):
 class Route:
     """The targets of one model, and how many requests each of them got."""
 
-    __slots__ = ("_fallbacks", "_shares", "_single", "id", "targets")
+    __slots__ = ("_shares", "_single", "id", "targets")
 
     def __init__(self, id: RouteId, targets: Sequence[Target]) -> None:
         self.id = id
         self.targets = {target.lane: target for target in targets}
-        self._fallbacks = any(target.fallback for target in targets)
         self._single = len(self.targets) == 1
         # Requests taken, by weight.
         self._shares = {target.lane: 0.0 for target in targets}
@@ -93,15 +92,13 @@ class Route:
         least = max(self._shares.values()) - 2 * _AHEAD / self.targets[lane].weight
         self._shares[lane] = max(self._shares[lane], least) + 1 / self.targets[lane].weight
 
-    def choose(self, lanes: Standings, loads: Sequence[float]) -> Target:
-        """Choose for a call that does not wait: the least loaded of those that are there."""
-        if self._single:
-            return next(iter(self.targets.values()))
+    def ranked(self, lanes: Standings, loads: Sequence[float]) -> list[Target]:
+        """Order the targets for a call that does not wait: those that are there, least loaded."""
 
         def badness(target: Target) -> tuple[bool, bool, float]:
             return lanes[target.lane].out, target.fallback, loads[target.lane] / target.weight
 
-        return min(self.targets.values(), key=badness)
+        return sorted(self.targets.values(), key=badness)
 
     def _all_out(self, lanes: Standings) -> bool:
         return all(
@@ -117,6 +114,11 @@ class Routing:
         self._by_model: dict[str, Route] = {}
         self.routes: list[Route] = []
         self._shared: dict[int, Route] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Give the globs of the rules, in their order."""
+        return [rule.model for rule in self._rules]
 
     def find(self, model: str) -> Route | None:
         """Give the route of a model; None when no rule names a backend for it."""

@@ -12,7 +12,6 @@ from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, S
 from sqlalchemy.exc import DBAPIError
 
 from overnight.access.keys import organization_id
-from overnight.backends.protocol import Backend
 from overnight.errors import (
     InvalidRequest,
     MethodNotAllowed,
@@ -33,9 +32,7 @@ _REQUEST_ID = "request_id"
 log = logging.getLogger(__name__)
 
 
-def build(
-    service: Service, backend: Backend, *, more_routes: Sequence[ControllerRouterHandler] = ()
-) -> ASGIApp:
+def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
     """Compose the application around the given parts."""
 
     async def admit(request: HttpRequest) -> None:  # async, or it would run in a thread
@@ -57,10 +54,7 @@ def build(
             models.get_model,
             *more_routes,
         ],
-        dependencies={
-            "service": Provide(lambda: service, sync_to_thread=False),
-            "backend": Provide(lambda: backend, sync_to_thread=False),
-        },
+        dependencies={"service": Provide(lambda: service, sync_to_thread=False)},
         before_request=admit,
         exception_handlers={
             OvernightError: _render,

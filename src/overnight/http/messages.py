@@ -4,15 +4,11 @@ import asyncio
 from typing import Any
 
 from litestar import Response, post
-from litestar.di import NamedDependency
-from litestar.params import SkipValidation
 from litestar.response import Stream
 
-from overnight.backends.known import finder
-from overnight.backends.protocol import Backend
 from overnight.http.body import whole_body
-from overnight.http.service import AService, HttpRequest
-from overnight.model import Call, Failure
+from overnight.http.service import AService, HttpRequest, Service
+from overnight.model import Call, Failure, Need
 from overnight.settings import Settings
 from overnight.wire.errors import failure_error
 from overnight.wire.headers import api_version, betas
@@ -21,18 +17,15 @@ from overnight.wire.params import Checked, Refusal, Rules, check_params
 # A larger body is checked in a thread.
 _CHECKED_HERE_BYTES = 64 * 1024
 
-# Injected under the key `backend`; a protocol cannot be validated by the framework.
-AnyBackend = NamedDependency[SkipValidation[Backend]]
-
 
 @post("/v1/messages", status_code=200, request_max_body_size=None)
-async def create_message(
-    request: HttpRequest, service: AService, backend: AnyBackend
-) -> Response[Any]:
+async def create_message(request: HttpRequest, service: AService) -> Response[Any]:
     """Answer one Messages request, as one object or as server-sent events."""
     call = await _call(request, service.settings)
-    if (await _checked(call, service.settings, backend, counts_tokens=False)).stream:
-        events = await backend.stream(call)
+    checked = await _checked(call, service, counts_tokens=False)
+    need = Need(checked.input_tokens, checked.max_tokens)
+    if checked.stream:
+        events = await service.realtime.stream(call, checked.model, need)
         if isinstance(events, Failure):
             raise failure_error(events)
         return Stream(
@@ -40,20 +33,18 @@ async def create_message(
             media_type="text/event-stream; charset=utf-8",
             headers={"cache-control": "no-cache"},
         )
-    reply = await backend.send(call)
+    reply = await service.realtime.send(call, checked.model, need)
     if isinstance(reply, Failure):
         raise failure_error(reply)
     return Response(reply.message, media_type="application/json")
 
 
 @post("/v1/messages/count_tokens", status_code=200, request_max_body_size=None)
-async def count_tokens(
-    request: HttpRequest, service: AService, backend: AnyBackend
-) -> Response[Any]:
+async def count_tokens(request: HttpRequest, service: AService) -> Response[Any]:
     """Count the input tokens of one Messages request."""
     call = await _call(request, service.settings)
-    await _checked(call, service.settings, backend, counts_tokens=True)
-    count = await backend.count_tokens(call)
+    checked = await _checked(call, service, counts_tokens=True)
+    count = await service.realtime.count_tokens(call, checked.model)
     if isinstance(count, Failure):
         raise failure_error(count)
     return Response({"input_tokens": count}, media_type="application/json")
@@ -69,9 +60,7 @@ async def _call(request: HttpRequest, settings: Settings) -> Call:
     )
 
 
-async def _checked(
-    call: Call, settings: Settings, backend: Backend, *, counts_tokens: bool
-) -> Checked:
+async def _checked(call: Call, service: Service, *, counts_tokens: bool) -> Checked:
     """Check the params by the rules that hold for a batch's requests too.
 
     Raises: InvalidRequest or NotFound (an unknown model).
@@ -82,10 +71,10 @@ async def _checked(
         user_profile_id=call.user_profile_id,
         in_batch=False,
         counts_tokens=counts_tokens,
-        find_model=finder(backend),
-        knows_all_models=backend.knows_all_models,
-        max_context_tokens=settings.max_context_tokens,
-        unknown_params=settings.unknown_params,
+        find_model=service.offer.facts,
+        has_model=service.offer.has,
+        max_context_tokens=service.settings.max_context_tokens,
+        unknown_params=service.settings.unknown_params,
     )
     if len(call.params) <= _CHECKED_HERE_BYTES:
         checked = check_params(call.params, rules)

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from litestar import Response, get
 from litestar.params import FromPath
 
-from overnight.backends.protocol import Backend
-from overnight.catalogue import known_models
 from overnight.errors import InvalidRequest, NotFound
-from overnight.http.messages import AnyBackend
-from overnight.http.service import HttpRequest
+from overnight.http.service import AService, HttpRequest
 from overnight.model import Failure
 from overnight.wire.errors import failure_error
 from overnight.wire.headers import api_version
@@ -21,11 +18,11 @@ from overnight.wire.paging import PageQuery, read_page_query
 
 
 @get("/v1/models")
-async def list_models(request: HttpRequest, backend: AnyBackend) -> Response[ModelPage]:
+async def list_models(request: HttpRequest, service: AService) -> Response[ModelPage]:
     """List the models, newest first; `lifecycle[]` keeps only those in one of the states."""
     api_version(request.headers)
     query = read_page_query(request.query_params)
-    models = await backend.models()
+    models = await service.offer.models()
     if isinstance(models, Failure):
         raise failure_error(models)
     states = request.query_params.getall("lifecycle[]", [])
@@ -36,17 +33,14 @@ async def list_models(request: HttpRequest, backend: AnyBackend) -> Response[Mod
 
 @get("/v1/models/{model_id:path}")
 async def get_model(
-    request: HttpRequest, model_id: FromPath[str], backend: AnyBackend
+    request: HttpRequest, model_id: FromPath[str], service: AService
 ) -> Response[Model]:
     """Give one model by id or alias. An id may hold slashes (`Qwen/Qwen3-8B`)."""
     api_version(request.headers)
     name = model_id.removeprefix("/")
-    model = _find(backend, name)
-    if model is None and not backend.knows_all_models:
-        listed = await backend.models()
-        if isinstance(listed, Failure):
-            raise failure_error(listed)
-        model = _find(backend, name)
+    model = await service.offer.model(name)
+    if isinstance(model, Failure):
+        raise failure_error(model)
     if model is None:
         raise NotFound(f"model: {name}")
     return Response(model, media_type="application/json")
@@ -73,12 +67,6 @@ def page(models: Sequence[Model], query: PageQuery) -> ModelPage:
         first_id=shown[0].id if shown else None,
         last_id=shown[-1].id if shown else None,
     )
-
-
-def _find(backend: Backend, name: str) -> Model | None:
-    """Find a model by id or alias; a backend that lists ids only is asked for the alias's id."""
-    known = known_models().find(name)
-    return backend.model(name) or (backend.model(known.id) if known else None)
 
 
 def _position(models: Sequence[Model], cursor: str, model_id: str) -> int:

@@ -12,7 +12,9 @@ from overnight.access.keys import Keyring
 from overnight.clock import Clock
 from overnight.model import WorkspaceId
 from overnight.pipeline.accept import Acceptor
+from overnight.pipeline.offer import Offer
 from overnight.pipeline.progress import Meter
+from overnight.pipeline.realtime import RealTime
 from overnight.pipeline.wake import Wakes
 from overnight.pricing.tariff import Tariff
 from overnight.settings import Settings
@@ -36,6 +38,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     acceptor: Acceptor
     meter: Meter
     tariff: Tariff
+    offer: Offer
+    realtime: RealTime
 
 
 # Injected under the key `service`; its parts cannot be validated by the framework.

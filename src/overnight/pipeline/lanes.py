@@ -140,10 +140,10 @@ class Lanes:
         target = next(iter(route.targets.values()))
         return self._lanes[target.lane].backend.caching(target.model or model)
 
-    def choose(self, route: Route) -> tuple[Lane, Target]:
-        """Choose for a call that does not wait."""
-        target = route.choose(self._lanes, [lane.load for lane in self._lanes])
-        return self._lanes[target.lane], target
+    def ranked(self, route: Route) -> list[tuple[Lane, Target]]:
+        """Give the lanes of a route for a call that does not wait, the best one first."""
+        targets = route.ranked(self, [lane.load for lane in self._lanes])
+        return [(self._lanes[target.lane], target) for target in targets]
 
     def wake(self) -> None:
         """Let one sender of each lane look for work."""

@@ -3,7 +3,7 @@
 Why in a child: docs/decisions/0033-llama-in-a-child-process.md.
 """
 
-from overnight.backends.llama.backend import LlamaBackend
+from overnight.backends.llama.backend import LlamaBackend, model_name
 from overnight.backends.llama.sizing import Asked
 
-__all__ = ["Asked", "LlamaBackend"]
+__all__ = ["Asked", "LlamaBackend", "model_name"]

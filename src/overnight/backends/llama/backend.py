@@ -15,8 +15,6 @@ from overnight.wire.models import Model
 from overnight.wire.named import model_of
 
 _WHEEL = "xllamacpp"
-# Calls beyond the slots, so that a slot that comes free has its next prompt at once.
-_WAITING_CALLS = 2
 # llama.cpp reuses every token that two prompts begin with.
 _MIN_SHARED_TOKENS = 1
 
@@ -59,10 +57,9 @@ class LlamaBackend:
         """Give the children, one for each model, in the order of the models."""
         return tuple(self._engines.values())
 
-    @property
-    def max_calls(self) -> int:
-        """Tell how many calls keep it busy; more would only wait in it. Known once started."""
-        return sum(engine.slots for engine in self.engines) + _WAITING_CALLS
+    def engine(self, model: str) -> Engine:
+        """Give the child for a model that it has."""
+        return self._engines[model]
 
     async def start(self) -> None:
         """Load all models. Raises: ConfigInvalid when one cannot be loaded; none runs then."""
@@ -121,17 +118,21 @@ class LlamaBackend:
         return engine.calls
 
 
+def model_name(given: str) -> str:
+    """Give what requests call a model that is given as `path` or `name=path`."""
+    name, equals, _ = given.partition("=")
+    return name if equals else Path(given).stem
+
+
 def _files(models: Sequence[str]) -> dict[str, Gguf]:
     found: dict[str, Gguf] = {}
     for given in models:
-        name, equals, path = given.partition("=")
-        file = read_gguf(Path(path if equals else given))
-        name = name if equals else file.path.stem
+        name = model_name(given)
         if name in found:
             raise ConfigInvalid(
                 f"gguf: two models are called {name}", hint="give them names: --gguf NAME=PATH"
             )
-        found[name] = file
+        found[name] = read_gguf(Path(given.partition("=")[2] or given))
     return found
 
 

@@ -20,6 +20,8 @@ _PAUSE_CAP_S = 30.0
 # Who lived this long did not die of its start.
 _HEALTHY_S = 60.0
 _TOLD_LINES = 100
+# Calls beyond the slots, so that a slot that comes free has its next prompt at once.
+_WAITING_CALLS = 2
 # Connections that are kept beyond one for each slot.
 _SPARE_CONNECTIONS = 16
 
@@ -48,6 +50,11 @@ class Engine:
     def pid(self) -> int | None:
         """Give the process id of the child, None while there is none."""
         return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def max_calls(self) -> int:
+        """Tell how many calls keep it busy; more would only wait in it. Known once started."""
+        return self.slots + _WAITING_CALLS
 
     async def start(self) -> None:
         """Return once it can answer. Raises: ConfigInvalid when the model cannot be loaded."""

@@ -50,7 +50,7 @@ def _check(params: dict[str, Any], rules: Rules) -> Checked | Refusal | str:
         return fault
     name: str = params["model"]
     known = rules.find_model(name)
-    if (known is None and rules.knows_all_models) or _is_retired(known):
+    if not rules.has_model(name) or _is_retired(known):
         return _refusal(f"model: {name}", not_found=True)
     if fault := _together_fault(params, known, rules):
         return fault

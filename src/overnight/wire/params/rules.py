@@ -27,8 +27,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     # Whether they are those of `count_tokens`, which knows fewer keys and no `max_tokens`.
     counts_tokens: bool = False
     find_model: Callable[[str], KnownModel | None]
-    # Whether a model that `find_model` does not know is refused.
-    knows_all_models: bool
+    # Whether a model may be asked for; one that may not is refused.
+    has_model: Callable[[str], bool]
     # The longest prompt; a model's own limit counts where it is lower.
     max_context_tokens: int
     # "forward" lets keys pass that no version of the wire knows.
