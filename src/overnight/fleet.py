@@ -63,8 +63,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A backend that a route sends requests to."""
 
     backend: Name
-    # Its share, beside those of the others.
-    weight: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0
+    # Its share, beside those of the others; without weights each takes what it has room for.
+    weight: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     # What this backend calls the model; None: as the caller does.
     model: Name | None = None
 
@@ -137,7 +137,10 @@ def _problems(fleet: Fleet, environ: Mapping[str, str]) -> list[str]:
     for number, route in enumerate(fleet.routes):
         if not route.backends:
             problems.append(f"routes.{number}.backends: at least one backend is needed")
-        names = [destination(given).backend for given in (*route.backends, *route.fallbacks)]
+        to = [destination(given) for given in (*route.backends, *route.fallbacks)]
+        names = [one.backend for one in to]
+        if len({one.weight is None for one in to}) > 1:
+            problems.append(f"routes.{number}: either all backends have a weight or none has")
         for name in names:
             if names.count(name) > 1:
                 problems.append(f"routes.{number}: backend {name!r} stands there twice")

@@ -167,14 +167,15 @@ def _rule(route: RouteTable, members: Sequence[_Member]) -> Rule:
 
 
 def _targets(to: Destination, members: Sequence[_Member], *, fallback: bool) -> list[Target]:
-    """Give the lanes of a backend, which share its weight."""
-    found = [(id, member) for id, member in enumerate(members) if member.name == to.backend]
+    """Give the lanes of a backend."""
     return [
         Target(
             lane=id,
-            weight=to.weight / len(found),
+            backend=to.backend,
+            weight=to.weight,
             model=member.model or to.model,
             fallback=fallback,
         )
-        for id, member in found
+        for id, member in enumerate(members)
+        if member.name == to.backend
     ]

@@ -31,7 +31,8 @@ class Service(NamedTuple):
     api: Api
     settings: Settings
     clock: Clock
-    backend: Backend
+    # None where the settings name others.
+    backend: Backend | None
     wakes: Wakes
     running: app.Running
 
@@ -59,7 +60,8 @@ async def serving(
 ) -> AsyncGenerator[Service]:
     """Run the service as `overnight serve` composes it, and drain it afterwards."""
     clock = clock or SystemClock()
-    backend = backend or Simulator(clock=clock)
+    if backend is None and settings.backend == "simulator" and settings.routing is None:
+        backend = Simulator(clock=clock)
     async with contextlib.AsyncExitStack() as stack:
         running = await stack.enter_async_context(
             app.running(settings, clock=clock, backend=backend, database=database)

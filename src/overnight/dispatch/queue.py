@@ -10,7 +10,7 @@ one queue: a group stays with the lane that was first to take from it.
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from overnight.dispatch.fairness import Fairness
 from overnight.dispatch.warmth import Waits, Warmth
@@ -21,8 +21,9 @@ _STOLEN_FROM = 16
 
 LaneId = int
 RouteId = int
-# Whether a lane may now take requests of a batch on a route.
-May = Callable[[BatchId, RouteId], bool]
+# What a lane may take now of a batch on a route: nothing, of the groups that it has begun, or any.
+Part = Literal["nothing", "begun", "any"]
+May = Callable[[BatchId, RouteId], Part]
 
 
 class Waiting(Protocol):
@@ -94,11 +95,13 @@ class _Line(Generic[Item]):
         # Requests in all of them.
         self.size = 0
 
-    def next(self, lane: LaneId) -> _Group[Item] | None:
+    def next(self, lane: LaneId, part: Part) -> _Group[Item] | None:
         """Take out the group from which the lane should go on."""
         mine = self.homed.get(lane)
         if mine:
             return mine.popleft()
+        if part == "begun":
+            return None
         if self.free:
             return self.free.popleft()
         if not any(where == lane for where, _ in self.parked):
@@ -158,9 +161,10 @@ class Queue(Generic[Item]):
         """
         for batch_id in self._fairness.order():
             for route, line in self._lines[batch_id].items():
-                if may is not None and not may(batch_id, route):
+                part: Part = "any" if may is None else may(batch_id, route)
+                if part == "nothing":
                     continue
-                taken = self._take_from(line, lane, now_s)
+                taken = self._take_from(line, lane, now_s, part)
                 if taken is not None:
                     self._fairness.serve(batch_id, taken.item.cost)
                     self._drop_if_empty(line)
@@ -231,9 +235,11 @@ class Queue(Generic[Item]):
         line.size += len(group.items)
         self._size += len(group.items)
 
-    def _take_from(self, line: _Line[Item], lane: LaneId, now_s: float) -> Taken[Item] | None:
+    def _take_from(
+        self, line: _Line[Item], lane: LaneId, now_s: float, part: Part
+    ) -> Taken[Item] | None:
         warmth = self._lanes[lane]
-        while (group := line.next(lane)) is not None:
+        while (group := line.next(lane, part)) is not None:
             answer = warmth.ask(group.prefixes, now_s)
             if isinstance(answer, Waits):
                 self._park(line, lane, answer.key, group)

@@ -72,7 +72,7 @@ class Dispatcher:
         workload, gate, clock = self._workload, lane.gate, self._clock
         while not workload.draining:
             now_s = clock.seconds()
-            taken = None if lane.is_closed(now_s) else workload.take(lane, now_s)
+            taken = None if lane.has_to_wait(now_s) else workload.take(lane, now_s)
             if taken is None:
                 await lane.rest()
                 continue
@@ -84,7 +84,8 @@ class Dispatcher:
                 lane.pause(work.route, pace_s)
                 continue
             sending = Sending(workload, lane, taken, need, now_s)
-            lane.wake()
+            # Another one may find work too; another lane, now that this one has less room.
+            self._lanes.wake()
             try:
                 await self._settle(sending, task)
             finally:

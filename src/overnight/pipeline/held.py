@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from overnight.dispatch.fairness import Fairness
-from overnight.dispatch.queue import May, Queue, RouteId, Taken
+from overnight.dispatch.queue import May, Part, Queue, RouteId, Taken
 from overnight.dispatch.warmth import Warmth
 from overnight.model import Batch, BatchId, Need, Prefix
 from overnight.pipeline.lanes import Lane, Lanes
@@ -168,10 +168,11 @@ class Workload:
         if len(self._lanes) == 1 and not lane.pauses_any:
             return None
 
-        def may(batch_id: BatchId, route: RouteId) -> bool:
-            return not lane.pauses(route) and self._lanes.route(route).may(
-                lane.id, self._lanes, urgent=batch_id in self.urgent
-            )
+        def may(batch_id: BatchId, route: RouteId) -> Part:
+            if lane.pauses(route):
+                return "nothing"
+            urgent = batch_id in self.urgent
+            return self._lanes.route(route).part(lane.id, self._lanes, urgent=urgent)
 
         return may
 

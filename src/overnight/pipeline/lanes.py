@@ -45,16 +45,22 @@ class Lane:
     def out(self) -> bool:
         return self.gate.breaker.out
 
-    @property
-    def has_room(self) -> bool:
-        return bool(self._resting) and self.gate.wait_s(self._clock.seconds()) == 0
+    def has_room(self, route: RouteId) -> bool:
+        """Tell whether a sender rests that could send a request of a route now."""
+        if not self._resting or route in self._paused:
+            return False
+        return self.gate.wait_s(self._clock.seconds()) == 0
 
     @property
     def load(self) -> float:
         """Give the calls under way for each that may be."""
         return self.gate.in_flight / self.gate.concurrency.limit
 
-    def is_closed(self, now_s: float) -> bool:
+    @property
+    def is_closed(self) -> bool:
+        return self.out or 0 < self.gate.wait_s(self._clock.seconds()) < _FOREVER
+
+    def has_to_wait(self, now_s: float) -> bool:
         """Tell whether nothing may be sent now; somebody looks again when it may."""
         wait_s = self.gate.wait_s(now_s)
         if 0 < wait_s < _FOREVER:
