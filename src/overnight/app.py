@@ -14,13 +14,13 @@ import uvicorn
 from litestar.types import ASGIApp
 
 from overnight import __version__, wiring
-from overnight.access.keys import Keyring
+from overnight.access.keys import Keyring, workspace_id
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
 from overnight.http import app as http_app
 from overnight.http.service import Service
-from overnight.model import Batch
+from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Acceptor
 from overnight.pipeline.lanes import Lanes
 from overnight.pipeline.offer import Offer
@@ -293,11 +293,20 @@ def _worker(
         wakes=wakes,
         tariff=tariff,
         random=Random(),
+        weights=_weights(settings),
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,
         shard_requests=settings.shard_requests,
         sweep_interval_s=settings.sweep_interval_s,
     )
+
+
+def _weights(settings: Settings) -> dict[WorkspaceId, float]:
+    entries = (entry.partition("=") for entry in settings.workspace_weights)
+    return {
+        WorkspaceId(name) if name.startswith("wrkspc_") else workspace_id(name): float(weight)
+        for name, _, weight in entries
+    }
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from overnight.errors import ConfigInvalid
 from overnight.setting import near
-from overnight.settings import ROUTING_TABLES, SIMULATOR_TABLE, Cutting, PrefixCaching
+from overnight.settings import ROUTING_TABLES, SIMULATOR_TABLE, Cutting, PrefixCaching, is_anthropic
 from overnight.settings import TABLE as SETTINGS
 from overnight.shape import is_array
 
@@ -37,7 +37,8 @@ class BackendTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     gguf: str | None = None
     # True, or the path of a script.
     simulator: bool | str = False
-    # The key sent to the URL, or the variable that holds it.
+    # The key sent to the URL, or the variable that holds it. Claude's own API gets
+    # ANTHROPIC_API_KEY without either.
     api_key: str | None = None
     api_key_env: str | None = None
     # Requests at a time, for each URL.
@@ -162,6 +163,8 @@ def _resolved(fleet: Fleet, folder: Path, environ: Mapping[str, str]) -> Fleet:
             changes["simulator"] = str(folder / Path(table.simulator).expanduser())
         if table.api_key_env:
             changes |= {"api_key": environ[table.api_key_env], "api_key_env": None}
+        elif not table.api_key and table.urls and all(map(is_anthropic, table.urls)):
+            changes["api_key"] = environ.get("ANTHROPIC_API_KEY")
         return msgspec.structs.replace(table, **changes)
 
     backends = {name: resolved(table) for name, table in fleet.backends.items()}

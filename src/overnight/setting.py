@@ -14,7 +14,7 @@ import msgspec
 ENV_PREFIX = "OVERNIGHT_"
 
 Kind = Literal["text", "whole", "number", "switch", "path", "list", "choice"]
-Form = Literal["any", "backend", "url", "database", "keys", "book", "ggufs"]
+Form = Literal["any", "backend", "url", "database", "keys", "book", "ggufs", "weights"]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +86,8 @@ def converted(setting: Setting, value: object, folder: Path | None) -> object:
                 )
             return value
         case "list":
+            if setting.spec.form == "weights":
+                return _weights(value)
             return _ggufs(value, folder) if setting.spec.form == "ggufs" else _keys(value)
         case "path":
             return (folder or Path()) / Path(_text(value)).expanduser()
@@ -174,6 +176,22 @@ def _ggufs(value: object, folder: Path | None) -> tuple[str, ...]:
             raise ValueError(f"entry {position} must be `path` or `name=path`")
         found.append(f"{name}{equals}{(folder or Path()) / Path(path).expanduser()}")
     return tuple(found)
+
+
+def _weights(value: object) -> tuple[str, ...]:
+    """Read `workspace=number` entries."""
+    entries = _entries(value)
+    names = [entry.partition("=")[0] for entry in entries]
+    for position, entry in enumerate(entries):
+        found = re.fullmatch(r"[A-Za-z0-9_-]{1,64}=(\d{1,6}(?:\.\d{1,6})?)", entry)
+        if found is None or not float(found[1]):
+            raise ValueError(
+                f"entry {position} must be `workspace=weight`, the weight a number above 0 and "
+                "below 1,000,000"
+            )
+        if names.count(names[position]) > 1:
+            raise ValueError(f"entry {position} repeats workspace {names[position]}")
+    return tuple(entries)
 
 
 def _keys(value: object) -> tuple[str, ...]:

@@ -258,6 +258,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "when sent together (shared), or nothing."
         ),
     ] = "auto"
+    workspace_weights: Annotated[
+        tuple[str, ...],
+        Spec(
+            about="Shares of workspaces while several have requests waiting, each "
+            "`workspace=weight`; who is not named has weight 1.",
+            form="weights",
+        ),
+    ] = ()
     drain_timeout_s: Annotated[
         float,
         Spec(
@@ -367,12 +375,19 @@ def load(
         raise _config_invalid(problems)
     settings = Settings(**typing.cast(dict[str, Any], values))
     key = environ.get("ANTHROPIC_API_KEY")
-    if settings.backend_api_key is None and key and _is_anthropic(settings.backend):
+    urls = settings.backend.split(",")
+    if settings.backend_api_key is None and key and all(map(is_anthropic, urls)):
         settings = msgspec.structs.replace(settings, backend_api_key=key)
         origins["backend_api_key"] = "ANTHROPIC_API_KEY"
     _refuse_two_backends(settings)
     _refuse_open_door(settings)
     return settings, origins
+
+
+def is_anthropic(url: str) -> bool:
+    """Tell whether a URL is of Claude's own API."""
+    host = urlsplit(url).hostname or ""
+    return host == "anthropic.com" or host.endswith(".anthropic.com")
 
 
 def is_loopback(host: str) -> bool:
@@ -466,11 +481,6 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[_Given]:
         if value is not None:
             flag = TABLE[name].flag or name
             yield _Given(TABLE[name], value, flag, f"{flag} {shown(TABLE[name], value)}")
-
-
-def _is_anthropic(backend: str) -> bool:
-    host = urlsplit(backend.partition(",")[0]).hostname or ""
-    return host == "anthropic.com" or host.endswith(".anthropic.com")
 
 
 def _refuse_two_backends(settings: Settings) -> None:

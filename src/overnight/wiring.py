@@ -66,7 +66,8 @@ def fleet_of(settings: Settings) -> Fleet:
     if settings.backend == "simulator":
         script = settings.simulator_script
         return Fleet(backends={"simulator": BackendTable(simulator=str(script or "") or True)})
-    return Fleet(backends={"backend": BackendTable(url=tuple(settings.backend.split(",")))})
+    urls = tuple(settings.backend.split(","))
+    return Fleet(backends={"backend": BackendTable(url=urls, api_key=settings.backend_api_key)})
 
 
 def _members(settings: Settings, fleet: Fleet) -> list[_Member]:
@@ -91,7 +92,7 @@ def _members(settings: Settings, fleet: Fleet) -> list[_Member]:
 def _messages(settings: Settings, table: BackendTable, url: str) -> MessagesBackend:
     return MessagesBackend(
         url=url,
-        api_key=table.api_key or settings.backend_api_key,
+        api_key=table.api_key,
         concurrency=table.concurrency or settings.concurrency,
         connect_timeout_s=table.connect_timeout_s or settings.connect_timeout_s,
         first_byte_timeout_s=table.first_byte_timeout_s or settings.first_byte_timeout_s,

@@ -6,10 +6,11 @@ from tests.conformance.backend import API_KEY, upstream
 from tests.raw_server import RawServer, Step, answer, chunk, chunked_head
 
 from overnight.backends.assembly import Assembly
-from overnight.backends.messages import MessagesBackend, PrefixCaching
+from overnight.backends.messages import MessagesBackend
 from overnight.backends.simulator import Simulator, SimulatorScript
 from overnight.backends.simulator.script import Limit, Refusal, Rule
 from overnight.model import Call, Failure, FailureKind, Reply
+from overnight.settings import PrefixCaching
 
 SSE = "text/event-stream; charset=utf-8"
 PARAMS = (

@@ -56,6 +56,19 @@ def test_a_file_says_which_backends_there_are_and_what_goes_where(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("url", "key"),
+    [("https://api.anthropic.com", "sk-ant"), ("https://example.com", None)],
+)
+def test_the_key_for_anthropic_goes_only_to_anthropic(
+    tmp_path: Path, url: str, key: str | None
+) -> None:
+    file = tmp_path / "routing.toml"
+    file.write_text(f'[backends.a]\nurl = "{url}"\n')
+    fleet = load_fleet(file, {"ANTHROPIC_API_KEY": "sk-ant"})
+    assert fleet.backends["a"].api_key == key
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("[backends.a]\n", "backends.a: needs exactly one of url, gguf and simulator"),

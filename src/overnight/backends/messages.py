@@ -8,7 +8,6 @@ call is one HTTP request.
 import ssl
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
-from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 import certifi
@@ -23,10 +22,9 @@ from overnight.catalogue import known_models
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
 from overnight.model import Caching, Call, Failure, FailureKind, Reply
+from overnight.settings import PrefixCaching, is_anthropic
 from overnight.wire.headers import API_VERSIONS
 from overnight.wire.models import Model
-
-PrefixCaching = Literal["auto", "marked", "automatic", "shared", "none"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_MODEL_PAGES = 20
@@ -126,7 +124,7 @@ class MessagesBackend:
             case _:
                 known = known_models().find(model)
                 least = known.min_cacheable_tokens if known is not None else None
-                settle_s = _ANTHROPIC_SETTLE_S if _is_anthropic(self._root) else 0.0
+                settle_s = _ANTHROPIC_SETTLE_S if is_anthropic(self._root) else 0.0
                 return Caching(marked=True, min_tokens=least or 1024, settle_s=settle_s)
 
     async def send(self, call: Call, begun: Callable[[], None] | None = None) -> Reply | Failure:
@@ -271,7 +269,7 @@ def credential_headers(url: str, api_key: str | None) -> dict[str, str]:
     """
     if not api_key:
         return {}
-    if _is_anthropic(url):
+    if is_anthropic(url):
         return {"x-api-key": api_key}
     return {"x-api-key": api_key, "authorization": f"Bearer {api_key}"}
 
@@ -293,11 +291,6 @@ def _root(url: str) -> str:
             hint="give scheme, host, port and path only; the API key comes from the environment",
         )
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
-
-
-def _is_anthropic(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host == "anthropic.com" or host.endswith(".anthropic.com")
 
 
 def _origin(root: str) -> Origin:

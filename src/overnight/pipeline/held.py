@@ -1,7 +1,7 @@
 """What a worker has in memory: the shards it holds and the requests it is about to send."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from overnight.dispatch.fairness import Fairness
 from overnight.dispatch.queue import May, Part, Queue, RouteId, Taken
 from overnight.dispatch.warmth import Warmth
-from overnight.model import Batch, BatchId, Need, Prefix
+from overnight.model import Batch, BatchId, Need, Prefix, WorkspaceId
 from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.planned import PlannedRequest
 from overnight.store.shards import Claim, ShardKey, Totals
@@ -121,10 +121,16 @@ class Work:
 class Workload:
     """All that one worker holds. Mutable, touched by the event loop only."""
 
-    def __init__(self, *, lanes: Lanes, low_water: int) -> None:
+    def __init__(
+        self,
+        *,
+        lanes: Lanes,
+        low_water: int,
+        weights: Mapping[WorkspaceId, float] | None = None,
+    ) -> None:
         self.held: dict[ShardKey, HeldShard] = {}
         self._lanes = lanes
-        self._fairness = Fairness()
+        self._fairness = Fairness(weights)
         self._queue: Queue[Work] = Queue(
             fairness=self._fairness, lanes=[Warmth() for _ in range(len(lanes))]
         )

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 
 from sqlalchemy.exc import DBAPIError
 
 from overnight.clock import Clock
-from overnight.model import BatchId, WorkerId, new_worker_id
+from overnight.model import BatchId, WorkerId, WorkspaceId, new_worker_id
 from overnight.pipeline.dispatch import Dispatcher
 from overnight.pipeline.end import Sealer
 from overnight.pipeline.held import HeldShard, Workload
@@ -43,6 +43,7 @@ class Worker:
         wakes: Wakes,
         tariff: Tariff,
         random: Random,
+        weights: Mapping[WorkspaceId, float],
         max_attempts: int,
         lease_s: float,
         shard_requests: int,
@@ -51,7 +52,7 @@ class Worker:
         self.id: WorkerId = new_worker_id()
         self._lanes = lanes
         low_water = max(lanes.senders, _MIN_LOW_WATER)
-        self._workload = Workload(lanes=lanes, low_water=low_water)
+        self._workload = Workload(lanes=lanes, low_water=low_water, weights=weights)
         self._journal = Journal(
             database=database,
             clock=clock,
