@@ -171,6 +171,20 @@ async def test_a_canceled_exchange_closes_its_connection() -> None:
         await server.client_left.wait()
 
 
+async def test_what_was_not_sent_when_the_client_closed_is_never_sent() -> None:
+    async with client([OK]) as (made, server):
+        await made.exchange(REQUEST)
+        sending = asyncio.create_task(made.exchange(REQUEST))
+        # It has begun, and is to be sent in the next turn of the event loop.
+        await asyncio.sleep(0)
+        made.close()
+        with pytest.raises(NoAnswer):
+            await sending
+        while server.connections:
+            await asyncio.sleep(0)
+        assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("timeouts", "steps", "reason"),
     [

@@ -53,6 +53,7 @@ class Client:
         self._idle: list[_Connection] = []
         self._connections: set[_Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._unsent: list[_Connection] = []
         self._closed = False
 
     def close(self) -> None:
@@ -110,6 +111,15 @@ class Client:
             raise NoAnswer(FailureKind.UNREACHABLE, "the client was closed")
         return connection
 
+    def send_soon(self, connection: "_Connection") -> None:
+        """Let a connection send with all others of this turn of the event loop.
+
+        One by one, each would wake the server, which on few processors then stands in our way.
+        """
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._unsent.append(connection)
+
     def joined(self, connection: "_Connection") -> None:
         self._connections.add(connection)
 
@@ -128,6 +138,11 @@ class Client:
         if self._sweep is None:
             loop = asyncio.get_running_loop()
             self._sweep = loop.call_later(_IDLE_CONNECTION_S, self._drop_idle)
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for connection in unsent:
+            connection.send()
 
     def _drop_idle(self) -> None:
         """Close what nobody used for a while: the last used stand at the end."""
@@ -157,6 +172,8 @@ class _Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[Answer] | None = None
         self._stream: Stream | None = None
+        # Empty once it is on its way.
+        self._request = b""
         self._head: Head | None = None
         self._body = b""
         self._received_bytes = 0
@@ -191,7 +208,14 @@ class _Connection(asyncio.Protocol):
         self._received_bytes = 0
         self._ends_at = ends_at
         self._due(min(ends_at, self._loop.time() + self._client.timeouts.first_byte_s))
-        self._transport.write(request)
+        self._request = request
+        self._client.send_soon(self)
+
+    def send(self) -> None:
+        """Write the request, unless it was given up meanwhile."""
+        request, self._request = self._request, b""
+        if request and self._transport is not None:
+            self._transport.write(request)
 
     def flow(self, *, pause: bool) -> None:
         """Stop or go on reading; a server that must wait for us is not silent."""
@@ -207,6 +231,7 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once and tell nobody."""
         self._waiter = self._stream = None
+        self._request = b""
         self._forget_timer()
         self._client.left(self)
         if self._transport is not None:
@@ -312,7 +337,7 @@ class _Connection(asyncio.Protocol):
         body, self._body = self._body, b""
         self._waiter = self._stream = None
         # An answer that came before the whole request was sent ends the connection.
-        sent = self._transport.get_write_buffer_size() == 0
+        sent = not self._request and self._transport.get_write_buffer_size() == 0
         if keep and sent and self._keep_alive:
             if not self._transport.is_reading():
                 self._transport.resume_reading()
