@@ -117,6 +117,9 @@ _MAX_MODEL_NAME = 256
 # RecursionError: arrays or objects nested deeper than the decoder goes.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+# As numbers: bytes are searched for one number much faster than for a text.
+_LF, _CR = b"\n\r"
+
 _message_decoder = msgspec.json.Decoder(_Message)
 _error_decoder = msgspec.json.Decoder(_ErrorBody)
 
@@ -126,7 +129,7 @@ def reply(body: bytes, header: Header) -> Reply | Failure:
     tokens, which must not enter a line of results."""
     try:
         message = _message_decoder.decode(body)
-        if b"\n" in body or b"\r" in body:
+        if _LF in body or _CR in body:
             body = msgspec.json.format(body, indent=-1)
         if not body.isascii():
             # The decoder does not look into the parts it skips; results must be UTF-8.
@@ -231,13 +234,11 @@ def _error(body: bytes) -> _ErrorBody:
 
 def _usage(usage: _Usage) -> Usage:
     """Count cache writes without a breakdown as 5-minute writes."""
-    written = usage.cache_creation or _CacheCreation()
-    write_1h = _count(written.ephemeral_1h_input_tokens)
-    write_5m = max(
-        _count(usage.cache_creation_input_tokens) - write_1h,
-        _count(written.ephemeral_5m_input_tokens),
-    )
-    tools = usage.server_tool_use
+    write_1h, write_5m = 0, _count(usage.cache_creation_input_tokens)
+    written, tools = usage.cache_creation, usage.server_tool_use
+    if written is not None:
+        write_1h = _count(written.ephemeral_1h_input_tokens)
+        write_5m = max(write_5m - write_1h, _count(written.ephemeral_5m_input_tokens))
     return Usage(
         input_tokens=_count(usage.input_tokens),
         cache_write_5m_tokens=write_5m,
@@ -257,7 +258,9 @@ def _model_name(told: str) -> str:
 
 def _count(told: int | None) -> int:
     """Read a count as far as it can be one: sums of counts must stay countable."""
-    return min(max(told or 0, 0), _MAX_COUNT)
+    if told is None or told < 0:
+        return 0
+    return told if told <= _MAX_COUNT else _MAX_COUNT
 
 
 def _model(listed: _ListedModel) -> Model:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from overnight.model import FailureKind
@@ -22,19 +23,23 @@ class NoAnswer(Exception):
 class Head:
     """Status and headers of an answer."""
 
-    __slots__ = ("_headers", "_names", "status")
+    __slots__ = ("_headers", "_written", "status")
 
     def __init__(self, status: int, headers: Mapping[bytes, bytes]) -> None:
         self.status = status
         self._headers = headers
-        self._names: dict[bytes, bytes] | None = None
+        self._written = _written(tuple(headers))
 
     def header(self, name: str, /) -> str | None:
         """Give the first value of a header; `name` in lower case."""
-        if self._names is None:
-            self._names = {key.lower(): value for key, value in self._headers.items()}
-        value = self._names.get(name.encode())
-        return None if value is None else value.decode("latin-1").strip()
+        written = self._written.get(name)
+        return None if written is None else self._headers[written].decode("latin-1").strip()
+
+
+@lru_cache(maxsize=64)
+def _written(names: tuple[bytes, ...]) -> dict[str, bytes]:
+    """Say how each header's name is written: a server sends the same ones again and again."""
+    return {name.lower().decode("latin-1"): name for name in reversed(names)}
 
 
 class Answer(NamedTuple):

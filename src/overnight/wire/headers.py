@@ -15,9 +15,9 @@ from overnight.model import Limit
 API_VERSIONS = ("2026-10-21", "2023-06-01")
 
 _LIMITS: tuple[tuple[Literal["requests", "input_tokens", "output_tokens"], str], ...] = (
-    ("requests", "anthropic-ratelimit-requests"),
-    ("input_tokens", "anthropic-ratelimit-input-tokens"),
-    ("output_tokens", "anthropic-ratelimit-output-tokens"),
+    ("requests", "anthropic-ratelimit-requests-limit"),
+    ("input_tokens", "anthropic-ratelimit-input-tokens-limit"),
+    ("output_tokens", "anthropic-ratelimit-output-tokens-limit"),
 )
 # Far above any limit; what is more is no number of ours.
 _MAX_DIGITS = 15
@@ -83,9 +83,10 @@ def retry_after_s(
 def rate_limits(header: Callable[[str], str | None]) -> tuple[Limit, ...]:
     """Read `anthropic-ratelimit-*` of an answer: those limits that are stated well."""
     found = []
-    for of, prefix in _LIMITS:
-        per_minute = _count(header(f"{prefix}-limit"))
-        if per_minute:
+    for of, name in _LIMITS:
+        told = header(name)
+        if told is not None and (per_minute := _count(told)):
+            prefix = name.removesuffix("-limit")
             remaining = _count(header(f"{prefix}-remaining"))
             if remaining is not None:
                 full_at = _moment(header(f"{prefix}-reset"))

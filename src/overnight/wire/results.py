@@ -56,6 +56,8 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _counts = msgspec.json.Decoder(dict[str, int | None])
 _encode = msgspec.json.Encoder().encode
 
+# As numbers: bytes are searched for one number much faster than for a text.
+_LF, _CR = b"\n\r"
 _NULL = msgspec.Raw(b"null")
 _ZERO = msgspec.Raw(b"0")
 _BATCH = msgspec.Raw(b'"batch"')
@@ -88,9 +90,10 @@ def succeeded_line(custom_id: str, message: bytes) -> bytes:
     """
     members = _object.decode(message)
     usage = _batch_usage(members.get("usage", _NULL))
+    members["usage"] = msgspec.Raw(_encode(usage))
     return _one_line(
         b'{"custom_id":%b,"result":{"type":"succeeded","message":%b}}'
-        % (_encode(custom_id), _encode({**members, "usage": usage}))
+        % (_encode(custom_id), _encode(members))
     )
 
 
@@ -124,7 +127,7 @@ def expired_line(custom_id: str) -> bytes:
 
 def _batch_usage(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     usage = {} if raw == _NULL else _object.decode(raw)
-    absent = [key for key in _USAGE if usage.get(key, _NULL) == _NULL]
+    absent = [key for key in _USAGE if key not in usage or usage[key] == _NULL]
     for key in absent:
         usage[key] = _USAGE[key]
     if "cache_creation" in absent:
@@ -143,6 +146,6 @@ def _batch_usage(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
 
 def _one_line(line: bytes) -> bytes:
     """Take out raw line breaks: JSON allows them as white space, a JSONL stream does not."""
-    if b"\n" in line or b"\r" in line:
+    if _LF in line or _CR in line:
         return msgspec.json.format(line, indent=-1)
     return line
