@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event, text
 from tests.support.service import DAY, START
 
 from overnight.model import BatchId, WorkerId, WorkspaceId
-from overnight.store import batches, ledger, shards
+from overnight.store import batches, journal, ledger, shards
 from overnight.store.database import Database
 
 WORKSPACE = WorkspaceId("wrkspc_01")
@@ -77,7 +77,7 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         "uq_batches_idempotency",
     ),
     "journal": (
-        lambda c: shards.journaled_lines(c, shards.ShardKey(BatchId("msgbatch_5"), 0), fence=1),
+        lambda c: journal.lines(c, shards.ShardKey(BatchId("msgbatch_5"), 0), fence=1),
         "ix_journal_shard",
     ),
     "charges of a batch": (

@@ -19,10 +19,11 @@ from tests.support.service import DAY, START, settings_for
 from overnight.app import open_database
 from overnight.errors import ConfigInvalid, InvalidRequest
 from overnight.model import Batch, BatchId, Counts, Usage, WorkerId, WorkspaceId, new_worker_id
-from overnight.store import batches, migrate, shards
+from overnight.store import batches, journal, migrate, shards
 from overnight.store.database import Database
+from overnight.store.journal import Recording
 from overnight.store.schema import metadata
-from overnight.store.shards import Claim, Recording, SealedPart, ShardKey, pack_positions
+from overnight.store.shards import Claim, SealedPart, ShardKey, pack_positions
 
 HERE = WorkspaceId("wrkspc_01here")
 ELSEWHERE = WorkspaceId("wrkspc_01elsewhere")
@@ -97,7 +98,7 @@ async def renew(database: Database, *claims: Claim, until: datetime) -> None:
 
 async def journaled(database: Database, claim: Claim) -> list[bytes] | None:
     fence = claim.shard.lease.fence
-    return await database.read(lambda c: shards.journaled_lines(c, key_of(claim), fence=fence))
+    return await database.read(lambda c: journal.lines(c, key_of(claim), fence=fence))
 
 
 def numbers(claims: Sequence[Claim]) -> list[tuple[str, int]]:
@@ -120,7 +121,7 @@ def recording(claim: Claim, *positions: int, model: str = "m", tokens: int = 10)
 
 
 async def record(database: Database, *many: Recording) -> set[ShardKey]:
-    return await database.write(lambda c: shards.record(c, many, until=START + LEASE))
+    return await database.write(lambda c: journal.record(c, many, until=START + LEASE))
 
 
 async def seal(database: Database, claim: Claim) -> tuple[bool, bool]:
@@ -398,7 +399,7 @@ async def test_a_claim_that_its_worker_never_learned_of_comes_free_with_its_leas
 async def test_recording_renews_the_lease(database: Database) -> None:
     await planned(database, a_batch(), 1)
     [mine] = await claim(database)
-    await database.write(lambda c: shards.record(c, [recording(mine, 0)], until=START + 2 * LEASE))
+    await database.write(lambda c: journal.record(c, [recording(mine, 0)], until=START + 2 * LEASE))
     assert await claim(database, BERT, now=START + LEASE) == []
 
 

@@ -8,7 +8,7 @@ from overnight.clock import Clock
 from overnight.model import Charge
 from overnight.pipeline.wake import Wakes
 from overnight.pricing.tariff import Tariff
-from overnight.store import batches, ledger, shards
+from overnight.store import batches, journal, ledger, shards
 from overnight.store.batches import Ended
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
@@ -39,7 +39,7 @@ class Sealer:
         Safe to repeat: the object has the same name and bytes each time, and is not touched
         once the shard is sealed, which the caller of a commit whose answer was lost cannot know.
         """
-        lines = await self._database.read(lambda c: shards.journaled_lines(c, key, fence=fence))
+        lines = await self._database.read(lambda c: journal.lines(c, key, fence=fence))
         if lines is None:
             return False
         data = b"".join(lines)

@@ -17,9 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from overnight.clock import Clock
 from overnight.model import OutcomeType, Usage
 from overnight.pipeline.held import HeldShard
-from overnight.store import shards
+from overnight.store import journal
 from overnight.store.database import Database
-from overnight.store.shards import Recording, Totals, pack_positions
+from overnight.store.journal import Recording
+from overnight.store.shards import ShardKey, Totals, pack_positions
 
 # How long the first outcome of a group waits for company; a full group does not wait.
 _GATHER_S = 0.003
@@ -148,12 +149,12 @@ class Journal:
                 self._recorded(held)
         committed.set_result(None)
 
-    async def _write(self, recordings: list[Recording]) -> set[shards.ShardKey]:
+    async def _write(self, recordings: list[Recording]) -> set[ShardKey]:
         """Commit, however long it takes: senders wait, so nothing piles up meanwhile."""
         delay_s = _RETRY_FIRST_S
         while True:
             record = partial(
-                shards.record, recordings=recordings, until=self._clock.now() + self._lease
+                journal.record, recordings=recordings, until=self._clock.now() + self._lease
             )
             try:
                 return await self._database.write(record)

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
-    bindparam,
     delete,
     func,
     insert,
@@ -23,7 +22,7 @@ from sqlalchemy import (
 
 from overnight.dispatch.fairness import Claimable
 from overnight.model import Batch, BatchId, Lease, Shard, WorkerId
-from overnight.store.batches import UsageByModel, decode_usage, encode_usage, planned
+from overnight.store.batches import UsageByModel, decode_usage, planned
 from overnight.store.schema import batches, journal, shards, to_us
 
 
@@ -57,45 +56,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     recorded_positions: frozenset[int]
 
 
-class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """New outcomes of one shard, to be journaled together."""
-
-    key: ShardKey
-    fence: int
-    before: Totals
-    after: Totals
-    positions: bytes
-    lines: bytes
-
-
 class SealedPart(NamedTuple):
     """The results of one shard: an object, written once."""
 
     key: str
     size_bytes: int
-
-
-_recorded_total = shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
-
-# The two statements of the hot path are built once: building costs more than running them.
-_RECORD = (
-    update(shards)
-    .where(
-        shards.c.batch_id == bindparam("of_batch"),
-        shards.c.number == bindparam("of_shard"),
-        shards.c.fence == bindparam("of_fence"),
-        _recorded_total == bindparam("of_recorded"),
-    )
-    .values(
-        succeeded=bindparam("succeeded"),
-        errored=bindparam("errored"),
-        canceled=bindparam("canceled"),
-        expired=bindparam("expired"),
-        usage=bindparam("usage"),
-        lease_expires_at=bindparam("lease_expires_at"),
-    )
-)
-_JOURNAL = insert(journal)
 
 
 def pack_positions(positions: Sequence[int]) -> bytes:
@@ -227,72 +192,13 @@ def owners(connection: Connection) -> list[WorkerId]:
     return [WorkerId(owner) for owner in rows.scalars()]
 
 
-def record(
-    connection: Connection, recordings: Sequence[Recording], *, until: datetime
-) -> set[ShardKey]:
-    """Journal outcomes, move the totals and renew the leases, all or nothing.
-
-    Gives the shards whose lease is lost: nothing of them was written. Safe to repeat after a
-    commit whose answer was lost: the totals tell that the recording is there already.
-    """
-    lost = set()
-    rows = []
-    for recording in recordings:
-        key, before, after = recording.key, recording.before, recording.after
-        changed = connection.execute(
-            _RECORD,
-            {
-                "of_batch": key.batch_id,
-                "of_shard": key.number,
-                "of_fence": recording.fence,
-                "of_recorded": before.recorded,
-                "succeeded": after.succeeded,
-                "errored": after.errored,
-                "canceled": after.canceled,
-                "expired": after.expired,
-                "usage": encode_usage(after.usage),
-                "lease_expires_at": to_us(until),
-            },
-        )
-        if changed.rowcount == 1:
-            rows.append(
-                {
-                    "batch_id": key.batch_id,
-                    "shard": key.number,
-                    "positions": recording.positions,
-                    "lines": recording.lines,
-                }
-            )
-        elif not _is_recorded(connection, recording):
-            lost.add(key)
-    if rows:
-        connection.execute(_JOURNAL, rows)
-    return lost
-
-
-def journaled_lines(connection: Connection, key: ShardKey, *, fence: int) -> list[bytes] | None:
-    """Give the journaled lines of a shard in the order in which they were recorded.
-
-    None when the shard is sealed already or the lease is lost: the lines may be gone then.
-    """
-    rows = connection.execute(
-        select(journal.c.lines)
-        .where(journal.c.batch_id == key.batch_id, journal.c.shard == key.number)
-        .order_by(journal.c.id)
-    ).scalars()
-    lines = [bytes(part) for part in rows]
-    # Asked afterwards: what is unsealed now had all its lines a moment ago.
-    mine = connection.execute(select(shards.c.number).where(_unsealed(key, fence))).first()
-    return None if mine is None else lines
-
-
 def seal(
     connection: Connection, key: ShardKey, *, fence: int, part: SealedPart, now: datetime
 ) -> bool:
     """Replace the shard's journal by its results object; False when the lease is lost."""
     changed = connection.execute(
         update(shards)
-        .where(_unsealed(key, fence))
+        .where(unsealed(key, fence))
         .values(
             sealed_at=to_us(now),
             results_key=part.key,
@@ -319,14 +225,8 @@ def results(connection: Connection, batch_id: BatchId) -> list[SealedPart]:
     return [SealedPart(row.results_key, row.results_bytes) for row in rows]
 
 
-def _free(now: datetime, held: Collection[ShardKey]) -> ColumnElement[bool]:
-    free = and_(shards.c.sealed_at.is_(None), shards.c.lease_expires_at <= to_us(now))
-    if held:
-        free = and_(free, tuple_(shards.c.batch_id, shards.c.number).not_in(held))
-    return free
-
-
-def _unsealed(key: ShardKey, fence: int) -> ColumnElement[bool]:
+def unsealed(key: ShardKey, fence: int) -> ColumnElement[bool]:
+    """Say that a shard is not sealed and its lease is that of this fence."""
     return and_(
         shards.c.batch_id == key.batch_id,
         shards.c.number == key.number,
@@ -335,16 +235,11 @@ def _unsealed(key: ShardKey, fence: int) -> ColumnElement[bool]:
     )
 
 
-def _is_recorded(connection: Connection, recording: Recording) -> bool:
-    found = connection.execute(
-        select(shards.c.fence).where(
-            shards.c.batch_id == recording.key.batch_id,
-            shards.c.number == recording.key.number,
-            shards.c.fence == recording.fence,
-            _recorded_total == recording.after.recorded,
-        )
-    ).first()
-    return found is not None
+def _free(now: datetime, held: Collection[ShardKey]) -> ColumnElement[bool]:
+    free = and_(shards.c.sealed_at.is_(None), shards.c.lease_expires_at <= to_us(now))
+    if held:
+        free = and_(free, tuple_(shards.c.batch_id, shards.c.number).not_in(held))
+    return free
 
 
 def _recorded_positions(
