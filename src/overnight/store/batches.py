@@ -26,11 +26,41 @@ from overnight.store.schema import batches, from_optional_us, from_us, shards, t
 # Under the text of a `model.UsageKey`.
 UsageByModel = dict[str, Usage]
 
-# Built once: clients poll with it.
+# Statements that run often are built once: building costs more than running them.
 _FIND = select(batches).where(
     batches.c.id == bindparam("of_id"),
     batches.c.workspace_id == bindparam("of_workspace"),
     batches.c.deleted_at.is_(None),
+)
+_OF_IDS = select(batches).where(batches.c.id.in_(bindparam("ids", expanding=True)))
+_LOCKED = select(batches).where(batches.c.id == bindparam("of_id")).with_for_update()
+_OPEN_SHARD = (
+    select(shards.c.number)
+    .where(shards.c.batch_id == bindparam("of_id"), shards.c.sealed_at.is_(None))
+    .limit(1)
+)
+_TOTALS = select(
+    shards.c.succeeded, shards.c.errored, shards.c.canceled, shards.c.expired, shards.c.usage
+).where(shards.c.batch_id == bindparam("of_id"))
+_STANDINGS = select(
+    batches.c.id, batches.c.status, batches.c.expires_at, batches.c.deleted_at
+).where(batches.c.id.in_(bindparam("ids", expanding=True)))
+_STOPPED = select(batches.c.id).where(
+    batches.c.status != "ended",
+    or_(batches.c.status == "canceling", batches.c.expires_at <= bindparam("now")),
+)
+_RUNNING = select(batches.c.id, batches.c.request_count, batches.c.expires_at).where(
+    batches.c.status != "ended"
+)
+_RECORDED = (
+    select(
+        shards.c.batch_id,
+        func.sum(
+            shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
+        ).label("recorded"),
+    )
+    .where(shards.c.batch_id.in_(bindparam("ids", expanding=True)))
+    .group_by(shards.c.batch_id)
 )
 
 _usage_decoder = msgspec.json.Decoder(UsageByModel)
@@ -241,16 +271,12 @@ def mark_planned(
 
 
 def planned(connection: Connection, batch_ids: Collection[BatchId]) -> dict[BatchId, Plan]:
-    rows = connection.execute(select(batches).where(batches.c.id.in_(batch_ids)))
+    rows = connection.execute(_OF_IDS, {"ids": list(batch_ids)})
     return {row.id: Plan(batch=_batch(row), plan_key=row.plan_key) for row in rows}
 
 
 def standings(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Standing]:
-    rows = connection.execute(
-        select(batches.c.id, batches.c.status, batches.c.expires_at, batches.c.deleted_at).where(
-            batches.c.id.in_(batch_ids)
-        )
-    )
+    rows = connection.execute(_STANDINGS, {"ids": batch_ids})
     return {
         row.id: Standing(
             status=row.status,
@@ -263,48 +289,25 @@ def standings(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Batc
 
 def stopped(connection: Connection, *, now: datetime) -> list[BatchId]:
     """Give the running batches of which nothing more may be sent: canceled or expired."""
-    rows = connection.execute(
-        select(batches.c.id).where(
-            batches.c.status != "ended",
-            or_(batches.c.status == "canceling", batches.c.expires_at <= to_us(now)),
-        )
-    )
-    return [row.id for row in rows]
+    return list(connection.execute(_STOPPED, {"now": to_us(now)}).scalars())
 
 
 def running(connection: Connection) -> list[Run]:
     """Give all batches that have not ended."""
-    rows = connection.execute(
-        select(batches.c.id, batches.c.request_count, batches.c.expires_at).where(
-            batches.c.status != "ended"
-        )
-    )
+    rows = connection.execute(_RUNNING)
     return [Run(row.id, row.request_count, from_us(row.expires_at)) for row in rows]
 
 
 def live(connection: Connection, batch: Batch) -> Live:
     """Sum the shards' totals; for an ended batch the same as its frozen counts."""
-    rows = connection.execute(
-        select(
-            shards.c.succeeded,
-            shards.c.errored,
-            shards.c.canceled,
-            shards.c.expired,
-            shards.c.usage,
-        ).where(shards.c.batch_id == batch.id)
-    ).all()
+    rows = connection.execute(_TOTALS, {"of_id": batch.id}).all()
     counts, usage = _sum(rows, batch.request_count)
     return Live(counts=counts, usage=usage)
 
 
 def recorded(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, int]:
     """Count the outcomes of each batch so far."""
-    total = shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
-    rows = connection.execute(
-        select(shards.c.batch_id, func.sum(total).label("recorded"))
-        .where(shards.c.batch_id.in_(batch_ids))
-        .group_by(shards.c.batch_id)
-    )
+    rows = connection.execute(_RECORDED, {"ids": batch_ids})
     return {row.batch_id: int(row.recorded) for row in rows}
 
 
@@ -316,25 +319,13 @@ def end_if_sealed(connection: Connection, batch_id: BatchId, *, now: datetime) -
     Locks the batch's row first: two workers that seal the last two shards at once must not both
     believe that the other's is still open.
     """
-    row = connection.execute(
-        select(batches).where(batches.c.id == batch_id).with_for_update()
-    ).one_or_none()
+    asked = {"of_id": batch_id}
+    row = connection.execute(_LOCKED, asked).one_or_none()
     if row is None or row.status == "ended" or row.planned_at is None:
         return None
-    open_shard = select(shards.c.number).where(
-        shards.c.batch_id == batch_id, shards.c.sealed_at.is_(None)
-    )
-    if connection.execute(open_shard.limit(1)).first() is not None:
+    if connection.execute(_OPEN_SHARD, asked).first() is not None:
         return None
-    rows = connection.execute(
-        select(
-            shards.c.succeeded,
-            shards.c.errored,
-            shards.c.canceled,
-            shards.c.expired,
-            shards.c.usage,
-        ).where(shards.c.batch_id == batch_id)
-    ).all()
+    rows = connection.execute(_TOTALS, asked).all()
     counts, usage = _sum(rows, row.request_count)
     ended = lifecycle.end(_batch(row), now=now, counts=counts)
     connection.execute(
@@ -368,9 +359,7 @@ def due_for_archive(connection: Connection, *, now: datetime, limit: int) -> lis
 
 
 def mark_archived(connection: Connection, batch_id: BatchId, *, now: datetime) -> bool:
-    row = connection.execute(
-        select(batches).where(batches.c.id == batch_id).with_for_update()
-    ).one_or_none()
+    row = connection.execute(_LOCKED, {"of_id": batch_id}).one_or_none()
     if row is None:
         return False
     archived = lifecycle.archive(_batch(row), now=now)

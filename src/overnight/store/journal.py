@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from overnight.store.batches import encode_usage
 from overnight.store.schema import journal, shards, to_us
-from overnight.store.shards import ShardKey, Totals, unsealed
+from overnight.store.shards import ShardKey, Totals, is_unsealed
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 
 _recorded_total = shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
 
-# The two statements of the hot path are built once: building costs more than running them.
+# Statements that run often are built once: building costs more than running them.
 _RECORD = (
     update(shards)
     .where(
@@ -43,6 +43,11 @@ _RECORD = (
     )
 )
 _JOURNAL = insert(journal)
+_LINES = (
+    select(journal.c.lines)
+    .where(journal.c.batch_id == bindparam("of_batch"), journal.c.shard == bindparam("of_shard"))
+    .order_by(journal.c.id)
+)
 
 
 def record(
@@ -93,15 +98,10 @@ def lines(connection: Connection, key: ShardKey, *, fence: int) -> list[bytes] |
 
     None when the shard is sealed already or the lease is lost: the lines may be gone then.
     """
-    rows = connection.execute(
-        select(journal.c.lines)
-        .where(journal.c.batch_id == key.batch_id, journal.c.shard == key.number)
-        .order_by(journal.c.id)
-    ).scalars()
-    parts = [bytes(part) for part in rows]
+    rows = connection.execute(_LINES, {"of_batch": key.batch_id, "of_shard": key.number})
+    parts = [bytes(part) for part in rows.scalars()]
     # Asked afterwards: what is unsealed now had all its lines a moment ago.
-    mine = connection.execute(select(shards.c.number).where(unsealed(key, fence))).first()
-    return None if mine is None else parts
+    return parts if is_unsealed(connection, key, fence=fence) else None
 
 
 def _is_recorded(connection: Connection, recording: Recording) -> bool:

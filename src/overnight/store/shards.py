@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
-    ColumnElement,
     Connection,
+    Integer,
     Row,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -63,6 +64,60 @@ class SealedPart(NamedTuple):
     size_bytes: int
 
 
+# Statements that run often are built once: building costs more than running them.
+_KEY = tuple_(shards.c.batch_id, shards.c.number)
+_FREE = and_(
+    shards.c.sealed_at.is_(None),
+    shards.c.lease_expires_at <= bindparam("now"),
+    _KEY.not_in(bindparam("held", expanding=True)),
+)
+_CLAIMABLE = (
+    select(shards.c.batch_id, batches.c.workspace_id, func.count().label("shards"))
+    .join(batches, batches.c.id == shards.c.batch_id)
+    .where(_FREE)
+    .group_by(shards.c.queued_at, shards.c.batch_id, batches.c.workspace_id)
+    .order_by(shards.c.queued_at, shards.c.batch_id)
+)
+_CLAIM = (
+    select(shards)
+    .where(_FREE)
+    .order_by(shards.c.queued_at, shards.c.batch_id, shards.c.number)
+    .limit(bindparam("at_most", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+_CLAIM_OF = _CLAIM.where(shards.c.batch_id.in_(bindparam("only", expanding=True)))
+_LEASE = (
+    update(shards)
+    .where(_KEY.in_(bindparam("keys", expanding=True)))
+    .values(
+        owner=bindparam("owner"),
+        fence=shards.c.fence + 1,
+        lease_expires_at=bindparam("lease_expires_at"),
+    )
+)
+_MINE = and_(
+    shards.c.batch_id == bindparam("of_batch"),
+    shards.c.number == bindparam("of_shard"),
+    shards.c.fence == bindparam("of_fence"),
+    shards.c.sealed_at.is_(None),
+)
+_IS_MINE = select(shards.c.number).where(_MINE)
+_SEAL = (
+    update(shards)
+    .where(_MINE)
+    .values(
+        sealed_at=bindparam("sealed_at"),
+        results_key=bindparam("results_key"),
+        results_bytes=bindparam("results_bytes"),
+        owner=None,
+        lease_expires_at=0,
+    )
+)
+_CLEAR_JOURNAL = delete(journal).where(
+    journal.c.batch_id == bindparam("of_batch"), journal.c.shard == bindparam("of_shard")
+)
+
+
 def pack_positions(positions: Sequence[int]) -> bytes:
     return array("H", positions).tobytes()
 
@@ -89,13 +144,7 @@ def claimable(
     connection: Connection, *, now: datetime, held: Collection[ShardKey] = ()
 ) -> list[Claimable]:
     """Give the batches that have free shards, the oldest first; see `claim` for `held`."""
-    rows = connection.execute(
-        select(shards.c.batch_id, batches.c.workspace_id, func.count().label("shards"))
-        .join(batches, batches.c.id == shards.c.batch_id)
-        .where(_free(now, held))
-        .group_by(shards.c.queued_at, shards.c.batch_id, batches.c.workspace_id)
-        .order_by(shards.c.queued_at, shards.c.batch_id)
-    )
+    rows = connection.execute(_CLAIMABLE, {"now": to_us(now), "held": list(held)})
     return [Claimable(row.batch_id, row.workspace_id, row.shards) for row in rows]
 
 
@@ -115,24 +164,15 @@ def claim(
     out unnoticed. `only` restricts the choice to some batches. Not idempotent; what is claimed
     and then not worked on comes free when the lease expires.
     """
-    free = _free(now, held)
-    if only is not None:
-        free = and_(free, shards.c.batch_id.in_(only))
-    rows = connection.execute(
-        select(shards)
-        .where(free)
-        .order_by(shards.c.queued_at, shards.c.batch_id, shards.c.number)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
+    asked: dict[str, Any] = {"now": to_us(now), "held": list(held), "at_most": limit}
+    if only is None:
+        rows = connection.execute(_CLAIM, asked).all()
+    else:
+        rows = connection.execute(_CLAIM_OF, {**asked, "only": only}).all()
     if not rows:
         return []
     keys = [(row.batch_id, row.number) for row in rows]
-    connection.execute(
-        update(shards)
-        .where(tuple_(shards.c.batch_id, shards.c.number).in_(keys))
-        .values(owner=owner, fence=shards.c.fence + 1, lease_expires_at=to_us(until))
-    )
+    connection.execute(_LEASE, {"keys": keys, "owner": owner, "lease_expires_at": to_us(until)})
     plans = planned(connection, {row.batch_id for row in rows})
     positions = _recorded_positions(
         connection, [key for key, row in zip(keys, rows, strict=True) if _recorded(row)]
@@ -197,21 +237,17 @@ def seal(
 ) -> bool:
     """Replace the shard's journal by its results object; False when the lease is lost."""
     changed = connection.execute(
-        update(shards)
-        .where(unsealed(key, fence))
-        .values(
-            sealed_at=to_us(now),
-            results_key=part.key,
-            results_bytes=part.size_bytes,
-            owner=None,
-            lease_expires_at=0,
-        )
+        _SEAL,
+        {
+            **_mine(key, fence),
+            "sealed_at": to_us(now),
+            "results_key": part.key,
+            "results_bytes": part.size_bytes,
+        },
     )
     if changed.rowcount == 0:
         return False
-    connection.execute(
-        delete(journal).where(journal.c.batch_id == key.batch_id, journal.c.shard == key.number)
-    )
+    connection.execute(_CLEAR_JOURNAL, {"of_batch": key.batch_id, "of_shard": key.number})
     return True
 
 
@@ -225,21 +261,13 @@ def results(connection: Connection, batch_id: BatchId) -> list[SealedPart]:
     return [SealedPart(row.results_key, row.results_bytes) for row in rows]
 
 
-def unsealed(key: ShardKey, fence: int) -> ColumnElement[bool]:
-    """Say that a shard is not sealed and its lease is that of this fence."""
-    return and_(
-        shards.c.batch_id == key.batch_id,
-        shards.c.number == key.number,
-        shards.c.fence == fence,
-        shards.c.sealed_at.is_(None),
-    )
+def is_unsealed(connection: Connection, key: ShardKey, *, fence: int) -> bool:
+    """Tell whether a shard is not sealed and its lease is that of this fence."""
+    return connection.execute(_IS_MINE, _mine(key, fence)).first() is not None
 
 
-def _free(now: datetime, held: Collection[ShardKey]) -> ColumnElement[bool]:
-    free = and_(shards.c.sealed_at.is_(None), shards.c.lease_expires_at <= to_us(now))
-    if held:
-        free = and_(free, tuple_(shards.c.batch_id, shards.c.number).not_in(held))
-    return free
+def _mine(key: ShardKey, fence: int) -> dict[str, Any]:
+    return {"of_batch": key.batch_id, "of_shard": key.number, "of_fence": fence}
 
 
 def _recorded_positions(
