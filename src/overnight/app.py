@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
@@ -215,8 +216,9 @@ def _rules_of(settings: Settings, offer: Offer) -> Callable[[Batch], Rules]:
             betas=batch.betas,
             user_profile_id=batch.user_profile_id,
             in_batch=True,
-            find_model=offer.facts,
-            has_model=offer.has,
+            # Asked for each request; a batch names few models.
+            find_model=lru_cache(maxsize=64)(offer.facts),
+            has_model=lru_cache(maxsize=64)(offer.has),
             max_context_tokens=settings.max_context_tokens,
             unknown_params=settings.unknown_params,
         )

@@ -6,7 +6,7 @@ Source: protocol notes §10 (documentation of 2026-08).
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,39 +42,72 @@ def prefixes(params: Mapping[str, Any], model: str) -> Iterator[Prefix]:
 
     Raises: InvalidRequest for a `cache_control` that means nothing.
     """
-    blocks = list(_blocks(params))
-    automatic = _ttl(params)
-    if automatic and blocks:
-        blocks[-1] = _with_automatic(blocks[-1], automatic)
-    digest = hashlib.sha256(model.encode())
-    tokens = 0
-    for block in blocks:
-        digest.update(block.identity)
-        digest.update(b"\0")
-        tokens += block.tokens
-        yield Prefix(block.place, digest.digest(), tokens, block.ttl)
+    return _prefixes(_marked_blocks(params), model)
+
+
+def shareable(params: Mapping[str, Any], model: str) -> Iterator[Prefix]:
+    """Give the beginnings that other prompts may share: all but the whole, unless it is marked.
+
+    Raises: InvalidRequest for a `cache_control` that means nothing.
+    """
+    if _is_one_text(params):
+        return iter(())
+    blocks = _marked_blocks(params)
+    if blocks and not blocks[-1].ttl:
+        del blocks[-1]
+    return _prefixes(blocks, model)
 
 
 class _Block(NamedTuple):
     # Where it stands: `tools.0`, `system.1`, `messages.2.content.0`.
     place: str
-    # Its part of the identity: the content, and what makes it another prompt.
-    identity: bytes
-    tokens: int
+    # What makes it another prompt besides its content.
+    head: bytes
+    content: Any
+    # What it adds to the prompt besides its content.
+    extra_tokens: int
+    count: Callable[[Any], int]
     ttl: str
+
+
+def _prefixes(blocks: Iterable[_Block], model: str) -> Iterator[Prefix]:
+    digest = hashlib.sha256(model.encode())
+    tokens = 0
+    for block in blocks:
+        digest.update(b"%b%b\0" % (block.head, _content(block.content)))
+        tokens += block.extra_tokens + block.count(block.content)
+        yield Prefix(block.place, digest.digest(), tokens, block.ttl)
+
+
+def _is_one_text(params: Mapping[str, Any]) -> bool:
+    """Tell the simplest prompt of all: one message, one text, no markers."""
+    messages = params.get("messages")
+    return bool(
+        is_array(messages)
+        and len(messages) == 1
+        and isinstance(messages[0].get("content"), str)
+        and not (params.get("system") or params.get("tools") or params.get("cache_control"))
+    )
+
+
+def _marked_blocks(params: Mapping[str, Any]) -> list[_Block]:
+    blocks = list(_blocks(params))
+    automatic = _ttl(params)
+    if automatic and blocks:
+        blocks[-1] = _with_automatic(blocks[-1], automatic)
+    return blocks
 
 
 def _blocks(params: Mapping[str, Any]) -> Iterator[_Block]:
     """Give the prompt block by block; their tokens sum up to `tokens.prompt_tokens`."""
     extra = TOOL_USE_TOKENS
     for index, tool in enumerate(params.get("tools") or ()):
-        yield _Block(f"tools.{index}", _identity(tool), extra + tool_tokens(tool), _ttl(tool))
+        yield _Block(f"tools.{index}", b"", tool, extra, tool_tokens, _ttl(tool))
         extra = 0
     system = params.get("system")
     extra = MESSAGE_TOKENS
     for index, block in enumerate(_as_blocks(system) if system else ()):
-        identity = b"system" + _identity(block)
-        yield _Block(f"system.{index}", identity, extra + block_tokens(block), _ttl(block))
+        yield _Block(f"system.{index}", b"system", block, extra, block_tokens, _ttl(block))
         extra = 0
     # Changing these makes another prompt of the messages, but not of tools and system.
     head = _encode([params.get(key) for key in ("tool_choice", "thinking", "output_config")])
@@ -84,8 +117,7 @@ def _blocks(params: Mapping[str, Any]) -> Iterator[_Block]:
         head += str(message.get("role")).encode()
         for index, block in enumerate(_as_blocks(message.get("content"))):
             place = f"messages.{number}.content.{index}"
-            tokens = extra + block_tokens(block)
-            yield _Block(place, head + _identity(block), tokens, _ttl(block))
+            yield _Block(place, head, block, extra, block_tokens, _ttl(block))
             head, extra = b"", 0
 
 
@@ -96,7 +128,7 @@ def _as_blocks(content: Any) -> list[Any]:
     return content if is_array(content) else []
 
 
-def _identity(block: Any) -> bytes:
+def _content(block: Any) -> bytes:
     if is_object(block) and "cache_control" in block:
         block = {key: value for key, value in block.items() if key != "cache_control"}
     return _encode(block)

@@ -39,10 +39,12 @@ class Order:
 
     def add(self, prefixes: Sequence[Prefix]) -> None:
         """Add the next request with all beginnings of its prompt, the shortest first."""
-        self._paths.append(tuple(map(self._visit, prefixes)))
+        self._paths.append(tuple(map(self._visit, prefixes)) if prefixes else ())
 
     def walk(self) -> list[Placed]:
         """Give all requests in the order of dispatch."""
+        if not self._prefixes:
+            return [Placed(index, (), 0) for index in range(len(self._paths))]
         shared = [tuple(n for n in path if self._counts[n] > 1) for path in self._paths]
         begins: dict[int, int] = {}
         for index, path in enumerate(shared):

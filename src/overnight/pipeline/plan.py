@@ -181,14 +181,10 @@ def _read(requests: Sequence[EnvelopeRequest], rules: Rules) -> tuple[list[Plann
 
 
 def _prefixes(checked: Checked) -> list[Prefix]:
-    found = [
+    return [
         Prefix(int.from_bytes(prefix.key[:8]) >> 1, prefix.tokens, TTL_S.get(prefix.ttl, 0))
-        for prefix in prompt.prefixes(checked.params, checked.model)
+        for prefix in prompt.shareable(checked.params, checked.model)
     ]
-    if found and not found[-1].ttl_s:
-        # The whole prompt: nobody shares it.
-        del found[-1]
-    return found
 
 
 def _placed(entries: list[Planned], place: Placed) -> Planned:
