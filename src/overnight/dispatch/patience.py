@@ -15,6 +15,8 @@ _MIN_TOKENS = 16
 # Extra calls that cutting may cause, as a share of all.
 _EXTRA_SHARE = 0.01
 _MAX_CREDIT = 10.0
+# Within so little time the wait is as much ours as the backend's: no answer is slow.
+_SLOW_FROM_S = 0.1
 # What is usual follows better news at once and worse news slowly.
 _FALLS, _RISES = 1 / 8, 1 / 256
 
@@ -41,7 +43,7 @@ class Patience:
             return 1.0
         share = _RISES if seconds > usual_s else _FALLS
         self._usual_s[size] = usual_s + share * (seconds - usual_s)
-        return seconds / usual_s
+        return seconds / usual_s if seconds > _SLOW_FROM_S else 1.0
 
     def timed_out(self) -> None:
         """Note that a call was cut, or took longer than it might."""
