@@ -26,7 +26,7 @@ class Pass:
     __slots__ = ("_paid", "group", "probe", "realtime", "started_s")
 
     def __init__(
-        self, group: int, started_s: float, *, paid: Sequence[tuple[Pacer, Paid]],
+        self, group: int, started_s: float, paid: Sequence[tuple[Pacer, Paid]], *,
         probe: bool, realtime: bool,
     ) -> None:  # fmt: skip
         self.group = group
@@ -86,10 +86,12 @@ class Gate:
             self.realtime_in_flight += 1
             peak = max(self._realtime_share(now_s), float(self.realtime_in_flight))
             self._realtime_peak, self._realtime_at_s = peak, now_s
-        paid = [(pacer, pacer.take(need, now_s)) for pacer in self._pacers(group)]
+        paid: Sequence[tuple[Pacer, Paid]] = ()
+        if self._paced:
+            paid = [(pacer, pacer.take(need, now_s)) for pacer in self._pacers(group)]
         # Who calls in real time does so whether or not the backend is there.
         probe = self.breaker.enter() if not realtime else False
-        return Pass(group, now_s, paid=paid, probe=probe, realtime=realtime)
+        return Pass(group, now_s, paid, probe=probe, realtime=realtime)
 
     def patience_s(self, max_tokens: int) -> float | None:
         """Give after how many seconds a call is given up as a straggler; None: never."""
@@ -99,15 +101,18 @@ class Gate:
         """Note an answer."""
         self._left(passed)
         usage = reply.usage
-        written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-        used = Need(usage.input_tokens + written, usage.output_tokens)
-        passed.settle(used)
-        self._learn(passed.group, reply.limits, now_s)
+        input_tokens = (
+            usage.input_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        )
+        if self._paced or reply.limits:
+            passed.settle(Need(input_tokens, usage.output_tokens))
+            self._learn(passed.group, reply.limits, now_s)
         if self.breaker.out:
             self.concurrency.restart()
         self.breaker.answered()
         seconds = now_s - passed.started_s
-        self.concurrency.answered(self._patience.note(*used, seconds))
+        slowness = self._patience.note(input_tokens, usage.output_tokens, seconds)
+        self.concurrency.answered(slowness)
 
     def failed(self, passed: Pass, failure: Failure, now_s: float) -> None:
         """Note a failure: it may be the request's own, the backend's, or that of a limit."""

@@ -1,12 +1,14 @@
 """How long answers of a backend usually take, and from when on a call is a straggler. Pure."""
 
-from bisect import bisect_left, insort
 from collections import deque
+from heapq import nlargest
 
 # Nobody is cut before so many answers are known, nor before so many seconds.
 _MIN_KNOWN = 200
 _MIN_PATIENCE_S = 30.0
 _KNOWN = 2_000
+# The slowest pace is looked up again after so many answers.
+_LOOK_EVERY = 50
 # Times the slowest pace that the backend explains.
 _MARGIN = 2.0
 _QUANTILE = 0.999
@@ -27,15 +29,19 @@ class Patience:
     def __init__(self) -> None:
         # By the orders of magnitude of input and output.
         self._usual_s: dict[tuple[int, int], float] = {}
-        # Seconds for an output token, in the order they came and sorted.
-        self._recent: deque[float] = deque()
-        self._sorted: list[float] = []
+        # Seconds for an output token, in the order they came.
+        self._recent: deque[float] = deque(maxlen=_KNOWN)
+        self._slowest_s = 0.0
+        self._unseen = _LOOK_EVERY
         self._credit = 1.0
 
     def note(self, input_tokens: int, output_tokens: int, seconds: float) -> float:
         """Learn from an answer; give how many times as long as usual it took."""
-        self._learn_pace(seconds / max(output_tokens, _MIN_TOKENS))
-        self._credit = min(_MAX_CREDIT, self._credit + _EXTRA_SHARE)
+        tokens = output_tokens if output_tokens > _MIN_TOKENS else _MIN_TOKENS
+        self._recent.append(seconds / tokens)
+        self._unseen += 1
+        if self._credit < _MAX_CREDIT:
+            self._credit += _EXTRA_SHARE
         size = (input_tokens.bit_length(), output_tokens.bit_length())
         usual_s = self._usual_s.get(size)
         if usual_s is None or usual_s <= 0:
@@ -54,13 +60,10 @@ class Patience:
 
         None: too little is known, or enough calls were cut already.
         """
-        if self._credit < 1.0 or len(self._sorted) < _MIN_KNOWN:
+        known = len(self._recent)
+        if self._credit < 1.0 or known < _MIN_KNOWN:
             return None
-        slowest_s = self._sorted[int(_QUANTILE * (len(self._sorted) - 1))]
-        return max(_MIN_PATIENCE_S, _MARGIN * slowest_s * max(max_tokens, _MIN_TOKENS))
-
-    def _learn_pace(self, pace_s: float) -> None:
-        insort(self._sorted, pace_s)
-        self._recent.append(pace_s)
-        if len(self._recent) > _KNOWN:
-            del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
+        if self._unseen >= _LOOK_EVERY:
+            slower = known - int(_QUANTILE * (known - 1))
+            self._slowest_s, self._unseen = nlargest(slower, self._recent)[-1], 0
+        return max(_MIN_PATIENCE_S, _MARGIN * self._slowest_s * max(max_tokens, _MIN_TOKENS))
