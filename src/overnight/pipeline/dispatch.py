@@ -6,17 +6,17 @@ crash no more requests are sent again than there are senders (docs/decisions/000
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from functools import partial
 from random import Random
 from typing import Any
 
 import msgspec
 
-from overnight.backends.protocol import Backend
 from overnight.clock import Clock
 from overnight.dispatch import retry
 from overnight.dispatch.queue import Taken
+from overnight.dispatch.routing import Target
 from overnight.model import Call, Failure, FailureKind, Need, Prefix, Reply
 from overnight.pipeline.held import Work, Workload
 from overnight.pipeline.journal import Journal
@@ -31,14 +31,18 @@ from overnight.wire.results import errored_line, expired_line, succeeded_line
 _BOUND_WITHIN_S = 21_600.0
 _MIN_TIMEOUT_S = 0.1
 
+_DEFECT = Failure(
+    kind=FailureKind.INTERNAL,
+    error_type="api_error",
+    message="Internal error while sending this request.",
+)
+_NO_MESSAGE = Failure(
+    kind=FailureKind.MALFORMED,
+    error_type="api_error",
+    message="The backend's answer is not a Messages object.",
+)
+
 log = logging.getLogger(__name__)
-
-
-class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend's reply and the result line made of it."""
-
-    line: bytes
-    reply: Reply
 
 
 class Dispatcher:
@@ -98,32 +102,29 @@ class Dispatcher:
         for lane in self._lanes:
             lane.close()
 
-    async def _settle(self, sending: "Sending", task: asyncio.Task[None]) -> None:
+    def _settle(self, sending: "Sending", task: asyncio.Task[None]) -> Awaitable[None]:
         """Bring a request to its outcome, or to its next attempt."""
-        work = sending.work
-        left_s = (work.held.batch.expires_at - self._clock.now()).total_seconds()
-        if work.held.lost:
-            return
-        if work.held.stop is not None:
-            await settle_unsent(self._journal, work)
-        elif left_s <= 0:
-            # Before the next sweep has noticed it.
-            await self._expire(work)
-        else:
-            await self._send(sending, task, left_s)
+        work, held = sending.work, sending.work.held
+        if held.lost:
+            return _nothing()
+        if held.stop is not None:
+            return settle_unsent(self._journal, work)
+        left_s = (held.batch.expires_at - self._clock.now()).total_seconds()
+        # Before the next sweep has noticed it.
+        return self._expire(work) if left_s <= 0 else self._send(sending, task, left_s)
 
-    async def _expire(self, work: Work) -> None:
+    def _expire(self, work: Work) -> Awaitable[None]:
         line = expired_line(work.custom_id)
-        await self._journal.add(work.held, work.position, line, "expired")
+        return self._journal.add(work.held, work.position, line, "expired")
 
     async def _send(self, sending: "Sending", task: asyncio.Task[None], left_s: float) -> None:
         work, held, lane = sending.work, sending.work.held, sending.lane
-        gate = lane.gate
+        gate, route = lane.gate, self._lanes.route(work.route)
         passed = gate.enter(work.route, sending.need, sending.started_s)
-        self._lanes.route(work.route).took(lane.id)
+        route.took(lane.id)
         held.sending.add(task)
         try:
-            answer = await self._answer(sending, left_s)
+            answer = await self._answer(sending, route.targets[lane.id], left_s)
         except asyncio.CancelledError:
             gate.abandoned(passed)
             lane.wake()
@@ -147,20 +148,18 @@ class Dispatcher:
             lane.wake()
             await self._settle_failure(sending, answer)
         else:
-            reply = answer.reply
-            gate.answered(passed, reply, now_s)
+            gate.answered(passed, answer, now_s)
             if sending.leads:
                 self._begin(sending)
             lane.wake()
-            key = self._tariff.key(reply.model, reply.usage, on=held.batch.created_at.date())
+            key = self._tariff.key(answer.model, answer.usage, on=held.created_on)
             await self._journal.add(
-                held, work.position, answer.line, "succeeded", usage_key=key, usage=reply.usage
+                held, work.position, sending.line, "succeeded", usage_key=key, usage=answer.usage
             )
 
-    async def _answer(self, sending: "Sending", left_s: float) -> Answered | Failure:
-        work, lane = sending.work, sending.lane
-        batch = work.held.batch
-        target = self._lanes.route(work.route).targets[lane.id]
+    async def _answer(self, sending: "Sending", target: Target, left_s: float) -> Reply | Failure:
+        """Call the backend; a defect in it fails this one request and nothing else."""
+        work, backend, batch = sending.work, sending.lane.backend, sending.work.held.batch
         params = bytes(work.params)
         call = Call(
             params=params if target.model is None else renamed(params, target.model),
@@ -170,18 +169,20 @@ class Dispatcher:
             custom_id=work.custom_id,
             timeout_s=self._timeout_s(sending, left_s),
         )
-        begun = partial(self._begin, sending) if sending.leads else None
-        reply = await guard(lane.backend, call, begun)
-        if isinstance(reply, Failure):
-            return reply
         try:
-            return Answered(line=succeeded_line(work.custom_id, reply.message), reply=reply)
-        except msgspec.DecodeError:
-            return Failure(
-                kind=FailureKind.MALFORMED,
-                error_type="api_error",
-                message="The backend's answer is not a Messages object.",
+            reply = await backend.send(
+                call, partial(self._begin, sending) if sending.leads else None
             )
+        except Exception as error:
+            # Without the exception's text: it may quote a body.
+            log.error("backend %s failed: %s", backend.name, type(error).__name__)
+            return _DEFECT
+        if isinstance(reply, Reply):
+            try:
+                sending.line = succeeded_line(work.custom_id, reply.message)
+            except msgspec.DecodeError:
+                return _NO_MESSAGE
+        return reply
 
     def _timeout_s(self, sending: "Sending", left_s: float) -> float | None:
         """Bound a call by the expiry, after which nobody would record it, and by patience."""
@@ -258,7 +259,7 @@ class Dispatcher:
 class Sending:
     """One request under way in a lane, and the prefixes that others wait for until it has begun."""
 
-    __slots__ = ("_workload", "lane", "leads", "need", "patience_s", "started_s", "work")
+    __slots__ = ("_workload", "lane", "leads", "line", "need", "patience_s", "started_s", "work")
 
     def __init__(
         self, workload: Workload, lane: Lane, taken: Taken[Work], need: Need, started_s: float
@@ -272,6 +273,8 @@ class Sending:
         self.started_s = started_s
         # After how long it is given up as a straggler; None: never.
         self.patience_s: float | None = None
+        # The result line, once it is answered.
+        self.line = b""
 
     def fail(self) -> None:
         """Let another one lead, unless the answer has begun. Idempotent."""
@@ -280,17 +283,5 @@ class Sending:
             self._workload.fail(self.lane, leads)
 
 
-async def guard(
-    backend: Backend, call: Call, begun: Callable[[], None] | None = None
-) -> Reply | Failure:
-    """Call the backend; a defect in it fails this one request and nothing else."""
-    try:
-        return await backend.send(call, begun)
-    except Exception as error:
-        # Without the exception's text: it may quote a body.
-        log.error("backend %s failed: %s", backend.name, type(error).__name__)
-        return Failure(
-            kind=FailureKind.INTERNAL,
-            error_type="api_error",
-            message="Internal error while sending this request.",
-        )
+async def _nothing() -> None:
+    """Do nothing: another worker has the request now."""

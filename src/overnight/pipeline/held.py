@@ -23,6 +23,7 @@ class HeldShard:
 
     __slots__ = (
         "batch",
+        "created_on",
         "fence",
         "key",
         "lost",
@@ -39,6 +40,8 @@ class HeldShard:
         self.key = ShardKey(claim.shard.batch_id, claim.shard.number)
         self.fence = claim.shard.lease.fence
         self.batch: Batch = claim.batch
+        # The day whose prices it is charged by.
+        self.created_on = claim.batch.created_at.date()
         self.request_count = claim.shard.request_count
         # In memory until the last request of the shard has its outcome.
         self.size_bytes = claim.shard.length_bytes
@@ -112,9 +115,9 @@ class Work:
 
     def need(self, leads: Sequence[Prefix]) -> Need:
         """Say what the call will take of rate limits: what it reads from a cache is free."""
-        read = 0
-        if self.prefixes:
-            read = max((one.tokens for one in self.prefixes if one not in leads), default=0)
+        if not self.prefixes:
+            return Need(self.input_tokens, self.max_tokens)
+        read = max((one.tokens for one in self.prefixes if one not in leads), default=0)
         return Need(max(0, self.input_tokens - read), self.max_tokens)
 
 
