@@ -4,7 +4,8 @@ from collections import Counter
 from random import Random
 
 import pytest
-from tests.simulation.dispatching import FIRST_BYTE_S, Outcome, Request, simulate
+from tests.simulation.dispatching import Outcome, simulate
+from tests.simulation.serving import FIRST_BYTE_S, Request, Server
 
 from overnight.dispatch.order import Order
 from overnight.model import BatchId, Prefix, WorkspaceId
@@ -82,16 +83,15 @@ def test_a_follower_leads_when_its_leader_fails() -> None:
     def fails(request: Request, attempt: int) -> bool:
         return request.number == leader and attempt <= 3
 
-    outcome = simulate(requests, senders=16, fails=fails)
+    outcome = simulate(requests, senders=16, server=Server(fails=fails))
     assert sent_once(outcome, 120)
     assert outcome.written_tokens == 2 * SYSTEM_TOKENS + 6 * (DOCUMENT_TOKENS - SYSTEM_TOKENS)
 
 
 def test_a_tenth_of_failures_writes_nothing_twice() -> None:
     random = Random(5)
-    outcome = simulate(
-        ordered(nested(4, 10, 20)), senders=32, fails=lambda *_: random.random() < 0.1
-    )
+    server = Server(fails=lambda *_: random.random() < 0.1)
+    outcome = simulate(ordered(nested(4, 10, 20)), senders=32, server=server)
     assert sent_once(outcome, 800)
     assert outcome.written_tokens == 4 * SYSTEM_TOKENS + 40 * (DOCUMENT_TOKENS - SYSTEM_TOKENS)
 

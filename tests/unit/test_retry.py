@@ -28,8 +28,12 @@ GIVEN_UP = {
 }
 
 
-def failure(kind: FailureKind, retry_after_s: float | None = None) -> Failure:
-    return Failure(kind=kind, error_type="api_error", message="", retry_after_s=retry_after_s)
+def failure(
+    kind: FailureKind, retry_after_s: float | None = None, status: int | None = None
+) -> Failure:
+    return Failure(
+        kind=kind, error_type="api_error", message="", status=status, retry_after_s=retry_after_s
+    )
 
 
 def test_every_kind_of_failure_has_a_policy() -> None:
@@ -55,10 +59,38 @@ def test_an_unreachable_backend_uses_up_no_attempts() -> None:
     assert isinstance(decision, Retry) and not decision.charged
 
 
-def test_a_limit_that_says_when_it_ends_uses_up_no_attempts() -> None:
-    assert not policy_of(failure(FailureKind.RATE_LIMITED, 3.0)).charged
-    assert policy_of(failure(FailureKind.RATE_LIMITED)).charged
-    assert policy_of(failure(FailureKind.OVERLOADED, 3.0)).charged
+@pytest.mark.parametrize("kind", [FailureKind.RATE_LIMITED, FailureKind.OVERLOADED])
+def test_a_cooldown_that_says_when_it_ends_uses_up_no_attempts(kind: FailureKind) -> None:
+    assert not policy_of(failure(kind, 3.0)).charged
+    assert policy_of(failure(kind)).charged
+
+
+def test_a_server_that_is_unavailable_for_a_stated_time_uses_up_no_attempts() -> None:
+    assert not policy_of(failure(FailureKind.SERVER_ERROR, 3.0, status=503)).charged
+    assert policy_of(failure(FailureKind.SERVER_ERROR, 3.0, status=500)).charged
+
+
+def test_what_is_not_charged_never_runs_out() -> None:
+    decision = decide(
+        failure(FailureKind.SERVER_ERROR),
+        attempts=5,
+        max_attempts=5,
+        random=Random(1),
+        charged=False,
+    )
+    assert isinstance(decision, Retry) and not decision.charged
+
+
+def test_what_is_charged_against_its_kind_runs_out() -> None:
+    limited = failure(FailureKind.RATE_LIMITED, 3.0)
+    decision = decide(limited, attempts=5, max_attempts=5, random=Random(1), charged=True)
+    assert isinstance(decision, GiveUp)
+
+
+def test_a_refusal_of_the_request_is_final_whatever_is_charged() -> None:
+    refused = failure(FailureKind.INVALID_REQUEST)
+    decision = decide(refused, attempts=0, max_attempts=5, random=Random(1), charged=False)
+    assert isinstance(decision, GiveUp)
 
 
 @given(

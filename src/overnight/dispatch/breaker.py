@@ -1,20 +1,29 @@
 """When nobody may call: the backend is away, or has said for how long to stay away. Pure.
 
-After an outage one call probes (half-open): its answer lets all others go.
+Closed for a stated time, it opens for all at once. After an outage one call probes (half-open):
+its answer lets all others go, its failure makes the wait longer.
 """
 
 from random import Random
 
-from overnight.dispatch.retry import RETRY_AFTER_CAP_S
+from overnight.dispatch.retry import RETRY_AFTER_CAP_S, states_a_time
 from overnight.model import Failure, FailureKind
 
 OUTAGE_BASE_S = 0.25
 OUTAGE_CAP_S = 30.0
-# So many failures in a row, of calls that were sent, are an outage too.
-FAILURES_IN_A_ROW = 16
+# So long an outage explains errors of a server; later they count against the requests again, lest
+# those that fail every time wait for their expiry.
+EXCUSED_S = 900.0
+# Three calls in a row that nobody took are an outage, or sixteen that failed otherwise.
+_ENOUGH = 16
+_WEIGHT_OF_UNREACHABLE = 6
 
-# A stated time to stay away holds for everyone.
-_STATES_A_TIME = (FailureKind.RATE_LIMITED, FailureKind.OVERLOADED)
+# Requests that failed before and fail again are no sign of an outage, unless for so long nobody was
+# answered: some fail every time.
+_UNHEARD_S = 60.0
+# A backend that is only busy refuses many at once, but answers somebody within this time.
+_BUSY_S = 1.0
+
 # Failures that a backend makes which is not there, or no longer itself.
 AILING = frozenset(
     {
@@ -26,6 +35,9 @@ AILING = frozenset(
         FailureKind.SERVER_ERROR,
     }
 )
+# Those that a request can hardly bring about: it was refused, not begun.
+_REFUSALS = frozenset({FailureKind.OVERLOADED, FailureKind.SERVER_ERROR})
+_LONG_AGO = float("-inf")
 
 
 class Breaker:
@@ -33,10 +45,18 @@ class Breaker:
 
     def __init__(self, *, random: Random) -> None:
         self._random = random
-        self._closed_until_s = 0.0
+        # Asked for by the backend.
+        self._cooldown_until_s = _LONG_AGO
+        # Chosen here, in an outage.
+        self._away_until_s = _LONG_AGO
         self._outages = 0
+        self._out_since_s = _LONG_AGO
         self._probing = False
+        # When the latest call was sent that was answered.
+        self._heard_s = _LONG_AGO
+        # Failures since then, by weight, and when the first of them came.
         self._in_a_row = 0
+        self._row_since_s = _LONG_AGO
 
     @property
     def out(self) -> bool:
@@ -45,8 +65,9 @@ class Breaker:
 
     def wait_s(self, now_s: float) -> float:
         """Give the seconds to stay away; infinity while another call probes."""
-        if now_s < self._closed_until_s:
-            return self._closed_until_s - now_s
+        until_s = max(self._cooldown_until_s, self._away_until_s)
+        if now_s < until_s:
+            return until_s - now_s
         return float("inf") if self._probing else 0.0
 
     def enter(self) -> bool:
@@ -56,35 +77,73 @@ class Breaker:
         self._probing = True
         return True
 
-    def abandon(self) -> None:
-        """Note that the probe went away without an answer."""
-        self._probing = False
+    def abandon(self, started_s: float) -> None:
+        """Note that a probe came to nothing that tells of the backend: another one may probe."""
+        if started_s >= self._out_since_s:
+            self._probing = False
 
-    def answered(self) -> None:
-        """Note an answer: the backend is there."""
+    def answered(self, started_s: float) -> bool:
+        """Note an answer; tell whether it ends an outage.
+
+        Calls from before the outage do not: a server that goes away may still end what it began.
+        """
+        self._heard_s = started_s
+        if not self._outages:
+            self._in_a_row = 0
+            return False
+        if started_s < self._out_since_s:
+            return False
         self._in_a_row = self._outages = 0
         self._probing = False
+        self._away_until_s = _LONG_AGO
+        return True
 
-    def failed(self, failure: Failure, now_s: float, *, probe: bool) -> None:
-        """Note a failure; stay away for an outage, or for as long as the backend asks."""
+    def failed(
+        self, failure: Failure, started_s: float, now_s: float, *, probe: bool, fresh: bool
+    ) -> bool:
+        """Note a failure; stay away for an outage, or for as long as the backend asks.
+
+        `fresh` is a request that did not fail before. Tell whether the failure ends an outage:
+        that of the one request is an answer too.
+        """
+        if failure.retry_after_s is not None and states_a_time(failure):
+            until_s = now_s + min(failure.retry_after_s, RETRY_AFTER_CAP_S)
+            self._cooldown_until_s = max(self._cooldown_until_s, until_s)
+        if failure.kind is FailureKind.INTERNAL:
+            # A defect of ours says nothing about the backend.
+            if probe:
+                self.abandon(started_s)
+            return False
         if failure.kind not in AILING:
-            self.answered()
-        else:
+            return self.answered(started_s)
+        if not self._outages:
+            self._count(failure, now_s, fresh=fresh)
+        elif probe and started_s >= self._out_since_s:
+            self._break(now_s)
+        # Calls that were under way when the outage began are one outage, not many.
+        return False
+
+    def excuses(self, failure: Failure, now_s: float) -> bool:
+        """Tell whether the outage explains a failure, so that the request is not to blame."""
+        excused = self.out and now_s - self._out_since_s <= EXCUSED_S
+        return excused and failure.kind in _REFUSALS
+
+    def _count(self, failure: Failure, now_s: float, *, fresh: bool) -> None:
+        """Add a failure to those in a row; enough of them are an outage."""
+        if not self._in_a_row:
+            self._row_since_s = now_s
+        if failure.kind is FailureKind.UNREACHABLE:
+            self._in_a_row += _WEIGHT_OF_UNREACHABLE
+        elif fresh or now_s - self._heard_s > _UNHEARD_S:
             self._in_a_row += 1
-            unreachable = failure.kind is FailureKind.UNREACHABLE
-            # Calls that were under way when the outage began are one outage, not many.
-            if probe or (
-                not self._outages and (unreachable or self._in_a_row >= FAILURES_IN_A_ROW)
-            ):
-                self._break(now_s)
-        if failure.retry_after_s is not None and failure.kind in _STATES_A_TIME:
-            self._close(now_s + min(failure.retry_after_s, RETRY_AFTER_CAP_S))
+        busy = failure.kind is FailureKind.OVERLOADED and now_s - self._row_since_s < _BUSY_S
+        if self._in_a_row >= _ENOUGH and not busy:
+            self._break(now_s)
 
     def _break(self, now_s: float) -> None:
+        if not self._outages:
+            self._out_since_s = now_s
         self._outages += 1
         self._probing = False
         ceiling_s = min(OUTAGE_CAP_S, OUTAGE_BASE_S * 2 ** min(self._outages, 16))
-        self._close(now_s + self._random.uniform(ceiling_s / 2, ceiling_s))
-
-    def _close(self, until_s: float) -> None:
-        self._closed_until_s = max(self._closed_until_s, until_s)
+        self._away_until_s = now_s + self._random.uniform(ceiling_s / 2, ceiling_s)

@@ -1,20 +1,26 @@
 """How many calls a backend is given at once: more while all goes well, fewer when it ails. Pure.
 
 It begins at the ceiling, which somebody chose. Additive increase for each window of answers
-without trouble, multiplicative decrease when more than a small share of a window fails, and a
-gentle one when answers take far longer than usual for their length. Total latency says nothing:
+without trouble, multiplicative decrease when more than a small share of a window fails, or when
+most of its answers were slow. What is slow says `slowness`; total latency says nothing, because
 long answers take long.
 """
 
-# A larger share of failures in a window is the backend's, not chance's.
-_TOLERATED_SHARE = 0.05
+# More failures than these, and a larger share of a window, are no chance.
+_TOLERATED = 2.0
+_TOLERATED_SHARE = 0.1
 _CUT = 0.7
-# Answers that take so many times as long as usual show that the backend has too much to do.
-_SLOW = 3.0
-# A backend may be slow for reasons of its own: below this share of the ceiling slowness cuts not.
-_SLOW_SHARE = 0.25
+# A window with more than this share of slow answers is slow.
+_SLOW_SHARE = 0.5
+# A backend may be slow for reasons of its own, and fewer calls would only cost throughput. So
+# slowness alone cuts no further than to this share of the ceiling, and when so many windows there
+# were no faster it is accepted.
+_SLOW_FLOOR = 0.25
+_USELESS = 4
 # Windows of growth from nothing to the ceiling.
 _STEPS = 32
+# An outage leaves this share of what went before, to be doubled up to half of it.
+_LEFT_BY_OUTAGE = 1 / 16
 
 
 class Concurrency:
@@ -30,39 +36,49 @@ class Concurrency:
         # Calls that began earlier are of the trouble for which the limit was cut already.
         self._cut_at_s = float("-inf")
         self._answers = 0
+        self._slow = 0
         self._troubles = 0
-        self._slowness = 0.0
+        # Slow windows in a row that could not lower the limit.
+        self._useless = 0
 
-    def answered(self, slowness: float = 1.0) -> None:
-        """Note an answer that took `slowness` times as long as usual for its length."""
+    def answered(self, *, slow: bool = False) -> bool:
+        """Note an answer, and whether it took far longer than usual.
+
+        Tell whether fewer calls did not help: then this is what is usual from now on.
+        """
         self._answers += 1
-        self._slowness += slowness
-        if self._answers >= self.limit:
-            self._end_window()
+        self._slow += slow
+        if self._answers < self.limit:
+            return False
+        self._end_window()
+        return self._useless >= _USELESS
 
     def troubled(self, started_s: float, now_s: float) -> None:
         """Note that a call failed as calls to a backend do that has too much to do."""
         if started_s < self._cut_at_s:
             return
         self._troubles += 1
-        if self._troubles > max(1.0, _TOLERATED_SHARE * self.limit):
-            self._cut(now_s)
+        if self._troubles > max(_TOLERATED, _TOLERATED_SHARE * self.limit):
+            self.limit = self._safe = max(self._floor, self.limit * _CUT)
+            self._cut_at_s = now_s
+            self._begin_window()
 
     def restart(self) -> None:
-        """Begin small after an outage, and double up to half of what went before."""
+        """Begin small after an outage."""
         self._safe = max(self._floor, self.limit / 2)
-        self.limit = self._floor
-        self._begin_window()
-
-    def _cut(self, now_s: float) -> None:
-        self.limit = self._safe = max(self._floor, self.limit * _CUT)
-        self._cut_at_s = now_s
+        self.limit = max(self._floor, self.limit * _LEFT_BY_OUTAGE)
         self._begin_window()
 
     def _end_window(self) -> None:
-        if self._slowness > _SLOW * self._answers:
-            least = min(self.limit, max(self._floor, self._ceiling * _SLOW_SHARE))
-            self.limit = self._safe = max(least, self.limit * _CUT)
+        was_useless, self._useless = self._useless, 0
+        if self._slow > _SLOW_SHARE * self._answers:
+            least = max(self._floor, self._ceiling * _SLOW_FLOOR)
+            if self.limit > least:
+                self.limit = self._safe = max(least, self.limit * _CUT)
+            else:
+                self._useless = was_useless + 1
+            if self._useless == _USELESS:
+                self._safe = self._ceiling
         elif self.limit < self._safe:
             self.limit = min(self._safe, self.limit * 2)
         else:
@@ -70,5 +86,4 @@ class Concurrency:
         self._begin_window()
 
     def _begin_window(self) -> None:
-        self._answers = self._troubles = 0
-        self._slowness = 0.0
+        self._answers = self._slow = self._troubles = 0

@@ -1,69 +1,95 @@
-"""How long answers of a backend usually take, and from when on a call is a straggler. Pure."""
+"""From when on a call is a straggler, to be cut and sent again. Pure.
 
-from collections import deque
-from heapq import nlargest
+Twice what the slowest one in a thousand answers to a like `max_tokens` took lately. From its third
+attempt on a request has four times as long each time: if it only needs longer it is answered then,
+and learned from. What cutting costs is bounded as a share of all calls.
+"""
 
-# Nobody is cut before so many answers are known, nor before so many seconds.
-_MIN_KNOWN = 200
-_MIN_PATIENCE_S = 30.0
-_KNOWN = 2_000
-# The slowest pace is looked up again after so many answers.
-_LOOK_EVERY = 50
-# Times the slowest pace that the backend explains.
+from bisect import insort
+
+# Nobody is cut before so many like calls were answered, nor before so many seconds.
+_MIN_KNOWN = 100
+MIN_PATIENCE_S = 10.0
 _MARGIN = 2.0
-_QUANTILE = 0.999
-# Shorter answers are mostly waiting for the first token.
-_MIN_TOKENS = 16
-# Extra calls that cutting may cause, as a share of all.
-_EXTRA_SHARE = 0.01
-_MAX_CREDIT = 10.0
-# Within so little time the wait is as much ours as the backend's: no answer is slow.
-_SLOW_FROM_S = 0.1
-# What is usual follows better news at once and worse news slowly.
-_FALLS, _RISES = 1 / 8, 1 / 256
+_GROWTH = 4.0
+_MAX_GROWTHS = 8
+# One answer in so many may take longer than what is taken as the slowest.
+_RARE = 1_000
+# Answers after which a generation is over; this one and the one before it count.
+_GENERATION = 2_000
+_KEPT = 2 * _GENERATION // _RARE + 1
+# Extra calls that cutting may cause, as a share of all, and how many at once.
+EXTRA_SHARE = 0.01
+MAX_AT_ONCE = 10.0
+
+
+class _Like:
+    """The slowest answers among those to a `max_tokens` of one order of magnitude."""
+
+    __slots__ = ("before", "count", "least_s", "patience_s", "slowest_s")
+
+    def __init__(self) -> None:
+        self.slowest_s: list[float] = []
+        self.before: list[float] = []
+        # The shortest time that changes anything.
+        self.least_s = -1.0
+        # In this generation.
+        self.count = 0
+        self.patience_s: float | None = None
+
+    def note(self, seconds: float) -> None:
+        self.count += 1
+        if seconds > self.least_s:
+            insort(self.slowest_s, seconds)
+            if len(self.slowest_s) > _KEPT:
+                del self.slowest_s[0]
+                self.least_s = self.slowest_s[0]
+            self._reckon()
+        elif self.count >= _GENERATION:
+            self.before, self.slowest_s = self.slowest_s, []
+            self.count, self.least_s = 0, -1.0
+        elif self.count == _MIN_KNOWN:
+            self._reckon()
+
+    def _reckon(self) -> None:
+        known = self.count + (_GENERATION if self.before else 0)
+        if known >= _MIN_KNOWN:
+            slowest_s = sorted(self.before + self.slowest_s)[-1 - known // _RARE]
+            self.patience_s = max(MIN_PATIENCE_S, _MARGIN * slowest_s)
 
 
 class Patience:
-    """Learns from answers: the usual time for their length, and the slowest pace."""
+    """Learns how long answers take; counts what cutting costs."""
 
     def __init__(self) -> None:
-        # By the orders of magnitude of input and output.
-        self._usual_s: dict[tuple[int, int], float] = {}
-        # Seconds for an output token, in the order they came.
-        self._recent: deque[float] = deque(maxlen=_KNOWN)
-        self._slowest_s = 0.0
-        self._unseen = _LOOK_EVERY
+        self._like: dict[int, _Like] = {}
+        # How many may be cut.
         self._credit = 1.0
 
-    def note(self, input_tokens: int, output_tokens: int, seconds: float) -> float:
-        """Learn from an answer; give how many times as long as usual it took."""
-        tokens = output_tokens if output_tokens > _MIN_TOKENS else _MIN_TOKENS
-        self._recent.append(seconds / tokens)
-        self._unseen += 1
-        if self._credit < _MAX_CREDIT:
-            self._credit += _EXTRA_SHARE
-        size = (input_tokens.bit_length(), output_tokens.bit_length())
-        usual_s = self._usual_s.get(size)
-        if usual_s is None or usual_s <= 0:
-            self._usual_s[size] = seconds
-            return 1.0
-        share = _RISES if seconds > usual_s else _FALLS
-        self._usual_s[size] = usual_s + share * (seconds - usual_s)
-        return seconds / usual_s if seconds > _SLOW_FROM_S else 1.0
+    @property
+    def may_cut(self) -> bool:
+        """Tell whether one more call may be cut."""
+        return self._credit >= 1.0
 
-    def timed_out(self) -> None:
-        """Note that a call was cut, or took longer than it might."""
-        self._credit -= 1.0
+    def answered(self, max_tokens: int, seconds: float) -> None:
+        """Learn from an answer."""
+        self._credit += EXTRA_SHARE
+        size = max_tokens.bit_length()
+        like = self._like.get(size)
+        if like is None:
+            like = self._like[size] = _Like()
+        like.note(seconds)
 
-    def limit_s(self, max_tokens: int) -> float | None:
-        """Give after how long a call for so many output tokens is a straggler.
+    def cut(self) -> None:
+        """Note that a call is cut, or got no more time."""
+        self._credit = max(-MAX_AT_ONCE, min(self._credit, MAX_AT_ONCE) - 1.0)
 
-        None: too little is known, or enough calls were cut already.
+    def limit_s(self, max_tokens: int, attempts: int = 0) -> float | None:
+        """Give the seconds after which a call is a straggler; None: too little is known.
+
+        `attempts` counts the earlier ones of the same request.
         """
-        known = len(self._recent)
-        if self._credit < 1.0 or known < _MIN_KNOWN:
+        like = self._like.get(max_tokens.bit_length())
+        if like is None or like.patience_s is None:
             return None
-        if self._unseen >= _LOOK_EVERY:
-            slower = known - int(_QUANTILE * (known - 1))
-            self._slowest_s, self._unseen = nlargest(slower, self._recent)[-1], 0
-        return max(_MIN_PATIENCE_S, _MARGIN * self._slowest_s * max(max_tokens, _MIN_TOKENS))
+        return like.patience_s * _GROWTH ** min(max(0, attempts - 1), _MAX_GROWTHS)

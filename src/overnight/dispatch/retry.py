@@ -20,8 +20,8 @@ class Policy(NamedTuple):
     charged: bool
 
 
-# Nothing was sent when the backend is unreachable, and a stated limit is no fault of the request:
-# neither uses up its attempts (see `policy_of` for limits that state no time).
+# Nothing was sent when the backend is unreachable, and a stated time to stay away is no fault of
+# the request: neither uses up its attempts (see `policy_of`).
 POLICIES: dict[FailureKind, Policy] = {
     FailureKind.UNREACHABLE: Policy(retriable=True, charged=False),
     FailureKind.RATE_LIMITED: Policy(retriable=True, charged=True),
@@ -52,23 +52,44 @@ class GiveUp(NamedTuple):
     """The failure is the request's outcome."""
 
 
+def states_a_time(failure: Failure) -> bool:
+    """Tell whether the backend asks everyone to stay away for a while, and says how long.
+
+    Source: RFC 9110 §10.2.3 for 503; 429 and 529 by the wire.
+    """
+    return failure.retry_after_s is not None and (
+        failure.kind in (FailureKind.RATE_LIMITED, FailureKind.OVERLOADED) or failure.status == 503
+    )
+
+
 def policy_of(failure: Failure) -> Policy:
-    """Give the policy of a failure; a limit that states when it ends is not charged."""
-    if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after_s is not None:
+    """Give the policy of a failure; a cooldown that states when it ends is not charged."""
+    if states_a_time(failure):
         return Policy(retriable=True, charged=False)
     return POLICIES[failure.kind]
 
 
-def decide(failure: Failure, *, attempts: int, max_attempts: int, random: Random) -> Retry | GiveUp:
+def decide(
+    failure: Failure,
+    *,
+    attempts: int,
+    max_attempts: int,
+    random: Random,
+    charged: bool | None = None,
+) -> Retry | GiveUp:
     """Decide about a request whose latest attempt failed; `attempts` counts the charged ones.
 
-    Waits grow exponentially with full jitter, and never undercut the backend's `retry-after`.
+    `charged` says whether this one is among them, as the gate judged it (`Gate.failed`); None: by
+    the kind of failure alone. Waits grow exponentially with full jitter, and never undercut the
+    backend's `retry-after`.
     """
     policy = policy_of(failure)
-    if not policy.retriable or (policy.charged and attempts >= max_attempts):
+    if charged is None:
+        charged = policy.charged
+    if not policy.retriable or (charged and attempts >= max_attempts):
         return GiveUp()
     ceiling = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** max(0, min(attempts, 16) - 1))
     wait = random.uniform(0, ceiling)
     if failure.retry_after_s is not None:
         wait += min(failure.retry_after_s, RETRY_AFTER_CAP_S)
-    return Retry(after_s=wait, charged=policy.charged)
+    return Retry(after_s=wait, charged=charged)
