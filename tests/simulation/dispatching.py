@@ -12,7 +12,7 @@ from tests.simulation.serving import Call, Request, Server
 from overnight.dispatch import retry
 from overnight.dispatch.fairness import Fairness
 from overnight.dispatch.gate import Gate, Pass
-from overnight.dispatch.queue import Queue, Taken
+from overnight.dispatch.queue import Part, Queue, Taken
 from overnight.dispatch.warmth import Warmth
 from overnight.model import BatchId, Failure, FailureKind, Need, Reply, Usage
 
@@ -161,8 +161,8 @@ class _Dispatch:
             else:
                 self._send(taken, need)
 
-    def _may(self, batch_id: BatchId, route: int) -> bool:
-        return self._paused_until_s.get(route, 0.0) <= self._now_s
+    def _may(self, batch_id: BatchId, route: int) -> Part:
+        return "any" if self._paused_until_s.get(route, 0.0) <= self._now_s else "nothing"
 
     def _wake_in(self, wait_s: float) -> None:
         if self._now_s + wait_s < self._wake_s:

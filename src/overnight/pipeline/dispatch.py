@@ -15,6 +15,7 @@ import msgspec
 
 from overnight.clock import Clock
 from overnight.dispatch import retry
+from overnight.dispatch.gate import Pass
 from overnight.dispatch.queue import Taken
 from overnight.dispatch.routing import Target
 from overnight.model import Call, Failure, FailureKind, Need, Prefix, Reply
@@ -30,7 +31,14 @@ from overnight.wire.results import errored_line, expired_line, succeeded_line
 # Longer than any backend takes for one answer.
 _BOUND_WITHIN_S = 21_600.0
 _MIN_TIMEOUT_S = 0.1
+# How often stragglers are looked for.
+_CUT_EVERY_S = 1.0
 
+_STRAGGLER = Failure(
+    kind=FailureKind.TIMEOUT,
+    error_type="timeout_error",
+    message="The backend took far longer than for other requests.",
+)
 _DEFECT = Failure(
     kind=FailureKind.INTERNAL,
     error_type="api_error",
@@ -68,6 +76,8 @@ class Dispatcher:
         self._max_attempts = max_attempts
         # Requests that wait for a retry, and leaders whose prefixes settle.
         self._waits: set[asyncio.Task[None]] = set()
+        # Who waits for which call.
+        self._calling: dict[Pass, asyncio.Task[None]] = {}
 
     async def send_all(self, lane: Lane) -> None:
         """Be one sender of a lane: send request after request until the worker drains."""
@@ -95,6 +105,14 @@ class Dispatcher:
             finally:
                 sending.fail()
 
+    async def cut_stragglers(self) -> None:
+        """Give up the calls that take far longer than all others, then pause."""
+        now_s = self._clock.seconds()
+        for lane in self._lanes:
+            for passed in lane.gate.stragglers(now_s):
+                self._calling[passed].cancel()
+        await self._clock.sleep(_CUT_EVERY_S)
+
     def drain(self) -> None:
         """Drop the requests that wait for a retry."""
         for task in self._waits:
@@ -120,33 +138,39 @@ class Dispatcher:
     async def _send(self, sending: "Sending", task: asyncio.Task[None], left_s: float) -> None:
         work, held, lane = sending.work, sending.work.held, sending.lane
         gate, route = lane.gate, self._lanes.route(work.route)
-        passed = gate.enter(work.route, sending.need, sending.started_s)
+        passed = gate.enter(work.route, sending.need, sending.started_s, attempts=work.calls)
+        work.calls += 1
         route.took(lane.id)
         held.sending.add(task)
+        self._calling[passed] = task
         try:
             answer = await self._answer(sending, route.targets[lane.id], left_s)
         except asyncio.CancelledError:
-            gate.abandoned(passed)
-            lane.wake()
-            cut = held.lost or held.stop == "expired"
-            if self._workload.draining or not cut:
+            stopped = held.lost or held.stop == "expired"
+            if self._workload.draining or not (stopped or passed.cut):
+                gate.abandoned(passed)
                 raise
             task.uncancel()
-            sending.fail()
-            if not held.lost:
-                await self._expire(work)
-            return
+            if stopped:
+                gate.abandoned(passed)
+                lane.wake()
+                sending.fail()
+                if not held.lost:
+                    await self._expire(work)
+                return
+            answer = _STRAGGLER
         finally:
             # Nobody may cancel a task that waits for the journal: all wait for one future.
             held.sending.discard(task)
+            del self._calling[passed]
         now_s = self._clock.seconds()
         if isinstance(answer, Failure):
-            gate.failed(passed, answer, now_s)
+            charged = gate.failed(passed, answer, now_s)
             sending.fail()
             if lane.out:
                 self._workload.abandon(lane)
             lane.wake()
-            await self._settle_failure(sending, answer)
+            await self._settle_failure(work, answer, charged=charged)
         else:
             gate.answered(passed, answer, now_s)
             if sending.leads:
@@ -167,7 +191,8 @@ class Dispatcher:
             betas=batch.betas,
             user_profile_id=batch.user_profile_id,
             custom_id=work.custom_id,
-            timeout_s=self._timeout_s(sending, left_s),
+            # Nobody would record an answer that comes after the expiry.
+            timeout_s=max(left_s, _MIN_TIMEOUT_S) if left_s < _BOUND_WITHIN_S else None,
         )
         try:
             reply = await backend.send(
@@ -183,15 +208,6 @@ class Dispatcher:
             except msgspec.DecodeError:
                 return _NO_MESSAGE
         return reply
-
-    def _timeout_s(self, sending: "Sending", left_s: float) -> float | None:
-        """Bound a call by the expiry, after which nobody would record it, and by patience."""
-        work = sending.work
-        sending.patience_s = None if work.cut else sending.lane.gate.patience_s(work.max_tokens)
-        if left_s >= _BOUND_WITHIN_S:
-            return sending.patience_s
-        left_s = max(left_s, _MIN_TIMEOUT_S)
-        return left_s if sending.patience_s is None else min(left_s, sending.patience_s)
 
     def _begin(self, sending: "Sending") -> None:
         """Let the others follow, once the backend finds what the leader wrote."""
@@ -211,22 +227,14 @@ class Dispatcher:
         await self._clock.sleep(settle_s)
         self._workload.begin(sending.lane, leads, sending.started_s)
 
-    async def _settle_failure(self, sending: "Sending", failure: Failure) -> None:
-        work = sending.work
-        waited_s = self._clock.seconds() - sending.started_s
-        if (
-            failure.kind is FailureKind.TIMEOUT
-            and sending.patience_s is not None
-            and waited_s >= sending.patience_s
-        ):
-            # Our impatience, not the request's fault.
-            work.cut = True
-            self._workload.put([work])
-            return
-        if retry.policy_of(failure).charged:
-            work.attempts += 1
+    async def _settle_failure(self, work: Work, failure: Failure, *, charged: bool) -> None:
+        work.attempts += charged
         decision = retry.decide(
-            failure, attempts=work.attempts, max_attempts=self._max_attempts, random=self._random
+            failure,
+            attempts=work.attempts,
+            max_attempts=self._max_attempts,
+            random=self._random,
+            charged=charged,
         )
         if isinstance(decision, retry.Retry):
             # The sender goes on with other requests meanwhile.
@@ -259,7 +267,7 @@ class Dispatcher:
 class Sending:
     """One request under way in a lane, and the prefixes that others wait for until it has begun."""
 
-    __slots__ = ("_workload", "lane", "leads", "line", "need", "patience_s", "started_s", "work")
+    __slots__ = ("_workload", "lane", "leads", "line", "need", "started_s", "work")
 
     def __init__(
         self, workload: Workload, lane: Lane, taken: Taken[Work], need: Need, started_s: float
@@ -271,8 +279,6 @@ class Sending:
         self.leads = taken.leads
         self.need = need
         self.started_s = started_s
-        # After how long it is given up as a straggler; None: never.
-        self.patience_s: float | None = None
         # The result line, once it is answered.
         self.line = b""
 

@@ -69,8 +69,8 @@ class Work:
     __slots__ = (
         "attempts",
         "batch_id",
+        "calls",
         "custom_id",
-        "cut",
         "held",
         "input_tokens",
         "max_tokens",
@@ -105,8 +105,8 @@ class Work:
         self.route = route
         # Charged ones; see dispatch.retry.
         self.attempts = 0
-        # It was given up once as a straggler: the next answer is waited for.
-        self.cut = False
+        # All of them.
+        self.calls = 0
 
     @property
     def cost(self) -> float:

@@ -99,6 +99,7 @@ class Worker:
             asyncio.ensure_future(_repeat("claiming shards", self._leaser.feed)),
             asyncio.ensure_future(_repeat("renewing leases", self._leaser.renew)),
             asyncio.ensure_future(_repeat("sweeping", self._leaser.sweep_and_wait)),
+            asyncio.ensure_future(_repeat("cutting", self._dispatcher.cut_stragglers)),
         ]
         self._senders = [
             asyncio.ensure_future(self._dispatcher.send_all(lane))
