@@ -102,3 +102,34 @@ def test_a_shard_ends_between_groups_where_one_ends_in_its_second_half() -> None
 
 def test_a_group_larger_than_a_shard_is_cut_when_it_is_full() -> None:
     assert cut([0] + [1] * 9, [1] * 10, max_requests=4, max_bytes=100) == [4, 8, 10]
+
+
+def test_a_mark_of_another_request_is_none_of_its_own() -> None:
+    order = Order()
+    order.add(prefixes("ab", marked=(1,)))
+    order.add(prefixes("ac"))
+    kept = {place.position: place.prefixes for place in order.walk()}
+    assert [prefix.ttl_s for prefix in kept[0]] == [300]
+    assert [prefix.ttl_s for prefix in kept[1]] == [0]
+
+
+def test_a_breakpoint_that_is_set_later_counts_like_one_of_the_caller() -> None:
+    order = Order()
+    for prompt in ("sa1", "sa2", "sb1"):
+        order.add(prefixes(prompt))
+    for position in range(3):
+        order.mark(position, [(0, 3600)])
+    order.mark(0, [(0, 3600), (1, 300)])
+    kept = {place.position: place.prefixes for place in order.walk()}
+    assert [(prefix.tokens, prefix.ttl_s) for prefix in kept[0]] == [(1_000, 3600), (2_000, 300)]
+    assert [(prefix.tokens, prefix.ttl_s) for prefix in kept[1]] == [(1_000, 3600), (2_000, 0)]
+    assert [(prefix.tokens, prefix.ttl_s) for prefix in kept[2]] == [(1_000, 3600)]
+
+
+def test_what_a_request_marks_is_kept_beside_longer_beginnings() -> None:
+    order = Order()
+    for length in range(1, 30):
+        order.add(prefixes("a" * length, marked=(1, 3) if length > 3 else ()))
+    longest = max((place.prefixes for place in order.walk()), key=lambda found: found[-1].tokens)
+    assert len(longest) == MAX_PREFIXES
+    assert [prefix.tokens for prefix in longest if prefix.ttl_s] == [1_000, 3_000]

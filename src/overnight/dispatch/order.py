@@ -5,13 +5,15 @@ which the caller first named them, uses a prefix cache best when all requests ar
 (arXiv 2502.04677, read 2026-11). Requests that share nothing keep their place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from overnight.model import Prefix
 
-# Of one request; the longest are kept.
+# Of one request; those that it marks and the longest are kept.
 MAX_PREFIXES = 8
 
 
@@ -36,10 +38,25 @@ class Order:
         self._counts: list[int] = []
         # Of each request the nodes from the root.
         self._paths: list[tuple[int, ...]] = []
+        # What a request marks itself; those that mark nothing are not here.
+        self._marked: dict[int, tuple[Prefix, ...]] = {}
 
     def add(self, prefixes: Sequence[Prefix]) -> None:
         """Add the next request with all beginnings of its prompt, the shortest first."""
-        self._paths.append(tuple(map(self._visit, prefixes)) if prefixes else ())
+        if not prefixes:
+            self._paths.append(())
+            return
+        marked = [prefix for prefix in prefixes if prefix.ttl_s]
+        if marked:
+            self._marked[len(self._paths)] = tuple(marked)
+        self._paths.append(tuple(map(self._visit, prefixes)))
+
+    def mark(self, position: int, places: Iterable[tuple[int, int]]) -> None:
+        """Note the breakpoints set in a request without any: which beginnings, and their TTL."""
+        path = self._paths[position]
+        self._marked[position] = tuple(
+            replace(self._prefixes[path[place]], ttl_s=ttl_s) for place, ttl_s in places
+        )
 
     def walk(self) -> list[Placed]:
         """Give all requests in the order of dispatch."""
@@ -60,7 +77,7 @@ class Order:
         )
         depths = [0, *(_common(shared[one], shared[other]) for one, other in pairwise(order))]
         return [
-            Placed(index, self._kept(self._paths[index]), depth)
+            Placed(index, self._kept(index), depth)
             for index, depth in zip(order, depths, strict=False)
         ]
 
@@ -68,22 +85,28 @@ class Order:
         node = self._nodes.get(prefix.key)
         if node is None:
             node = self._nodes[prefix.key] = len(self._prefixes)
-            self._prefixes.append(prefix)
+            self._prefixes.append(replace(prefix, ttl_s=0) if prefix.ttl_s else prefix)
             self._counts.append(0)
-        elif prefix.ttl_s > self._prefixes[node].ttl_s:
-            self._prefixes[node] = prefix
         self._counts[node] += 1
         return node
 
-    def _kept(self, path: tuple[int, ...]) -> tuple[Prefix, ...]:
-        """Keep what is marked, and the longest of the prefixes that the same requests share."""
+    def _kept(self, position: int) -> tuple[Prefix, ...]:
+        """Keep what a request marks, and the longest of the prefixes that the same ones share.
+
+        What only others mark it can neither write nor read there.
+        """
+        path = self._paths[position]
+        own = self._marked.get(position)
+        marked = {prefix.key: prefix for prefix in own} if own else {}
         kept = []
         for node, after in zip(path, (*path[1:], None), strict=False):
-            count = self._counts[node]
+            prefix, count = self._prefixes[node], self._counts[node]
             longest = after is None or self._counts[after] < count
-            if self._prefixes[node].ttl_s or (count > 1 and longest):
-                kept.append(self._prefixes[node])
-        return tuple(kept[-MAX_PREFIXES:])
+            if prefix.key in marked:
+                kept.append(marked[prefix.key])
+            elif count > 1 and longest:
+                kept.append(prefix)
+        return tuple(kept if len(kept) <= MAX_PREFIXES else _longest(kept))
 
 
 def cut(
@@ -106,6 +129,18 @@ def cut(
             start = end
             size_bytes = sum(sizes_bytes[start : position + 1])
     return [*ends, len(sizes_bytes)]
+
+
+def _longest(prefixes: list[Prefix]) -> list[Prefix]:
+    """Leave out the shortest of those without a mark."""
+    surplus = len(prefixes) - MAX_PREFIXES
+    kept = []
+    for prefix in prefixes:
+        if surplus and not prefix.ttl_s:
+            surplus -= 1
+        else:
+            kept.append(prefix)
+    return kept
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
