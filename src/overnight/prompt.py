@@ -23,6 +23,8 @@ from overnight.tokens import (
 
 # What `cache_control.ttl` may say.
 TTL_S = {"5m": 300, "1h": 3600}
+# Blocks of a message that may carry a breakpoint, beside texts; thinking may not.
+_MARKABLE = frozenset({"document", "image", "search_result", "tool_result", "tool_use"})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,6 +37,21 @@ class Prefix(NamedTuple):
     tokens: int
     # "5m" or "1h" where the block carries a breakpoint, else "".
     ttl: str
+    # The block itself; a text in its long form.
+    block: Any
+
+    @property
+    def markable(self) -> bool:
+        """Tell whether the block may carry a breakpoint: elsewhere one is refused, or unknown."""
+        block = self.block
+        if not is_object(block):
+            return False
+        if self.place.startswith("tools."):
+            return not block.get("defer_loading")
+        if block.get("type") != "text":
+            return block.get("type") in _MARKABLE
+        text = block.get("text")
+        return isinstance(text, str) and bool(text) and not text.isspace()
 
 
 def prefixes(params: Mapping[str, Any], model: str) -> Iterator[Prefix]:
@@ -76,7 +93,7 @@ def _prefixes(blocks: Iterable[_Block], model: str) -> Iterator[Prefix]:
     for block in blocks:
         digest.update(b"%b%b\0" % (block.head, _content(block.content)))
         tokens += block.extra_tokens + block.count(block.content)
-        yield Prefix(block.place, digest.digest(), tokens, block.ttl)
+        yield Prefix(block.place, digest.digest(), tokens, block.ttl, block.content)
 
 
 def _is_one_text(params: Mapping[str, Any]) -> bool:

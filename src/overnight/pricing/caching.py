@@ -110,6 +110,18 @@ def break_even(rates: Rates, ttl: Ttl) -> int | None:
     return max(1, int((write - read) // (plain - read)) + 1)
 
 
+def saving(rates: Rates, ttl: Ttl, *, requests: int, writes: int = 1) -> Decimal | None:
+    """Give what caching saves on a million prompt tokens that so many requests share.
+
+    `writes` of the requests write, the others read. Negative when that costs more than sending
+    all plain; None when a price is unknown.
+    """
+    plain, write, read = _three(rates, ttl)
+    if plain is None or write is None or read is None:
+        return None
+    return requests * (plain - read) - writes * (write - read)
+
+
 def min_hit_percent(rates: Rates, ttl: Ttl) -> Decimal | None:
     """Give the hit rate above which caching pays when requests are many."""
     plain, write, read = _three(rates, ttl)
