@@ -23,6 +23,7 @@ from overnight.http import app as http_app
 from overnight.http.service import Service
 from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Acceptor
+from overnight.pipeline.autocache import AutoCache
 from overnight.pipeline.lanes import Lanes
 from overnight.pipeline.offer import Offer
 from overnight.pipeline.plan import Planner
@@ -91,7 +92,7 @@ async def running(
             worker = _worker(settings, database, objects, lanes, clock, wakes, tariff)
             loops = [
                 worker.run,
-                _planner(settings, database, objects, offer, clock, wakes).run,
+                _planner(settings, database, objects, offer, lanes, clock, wakes, tariff).run,
                 _keeper(settings, database, objects, clock, wakes).run,
             ]
             await worker.start()
@@ -245,8 +246,10 @@ def _planner(
     database: Database,
     objects: ObjectDirectory,
     offer: Offer,
+    lanes: Lanes,
     clock: Clock,
     wakes: Wakes,
+    tariff: Tariff,
 ) -> Planner:
     return Planner(
         database=database,
@@ -254,6 +257,7 @@ def _planner(
         clock=clock,
         wakes=wakes,
         rules_of=_rules_of(settings, offer),
+        auto_cache=AutoCache(book=tariff.book, caches_of=lanes.caches),
         shard_requests=settings.shard_requests,
         sweep_interval_s=settings.sweep_interval_s,
     )

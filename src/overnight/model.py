@@ -20,6 +20,7 @@ _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 LONG_CONTEXT_TOKENS = 200_000
 # Only numbers as `UsageKey` writes them: a model may be named like anything else.
 _LONG_PROMPT = re.compile(r"(.+) > ([1-9][0-9]{0,8})", re.DOTALL)
+_AUTO_CACHED = " (auto-cached)"
 
 BatchStatus = Literal["in_progress", "canceling", "ended"]
 OutcomeType = Literal["succeeded", "errored", "canceled", "expired"]
@@ -81,21 +82,28 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class UsageKey(NamedTuple):
     """What usage is summed up by: requests that have one rate per token class.
 
-    Written as text, because usage sums are kept as JSON: `model`, or `model > 200000`.
+    Written as text, because usage sums are kept as JSON: `model`, or `model > 200000`, and
+    ` (auto-cached)` behind it.
     """
 
     model: str
     # The prompt was longer than this; 0 where length changes nothing.
     over_tokens: int = 0
+    # The breakpoints of the requests are ours: summed up apart, to say what they saved.
+    auto_cached: bool = False
 
     def __str__(self) -> str:
-        return f"{self.model} > {self.over_tokens}" if self.over_tokens else self.model
+        text = f"{self.model} > {self.over_tokens}" if self.over_tokens else self.model
+        return text + _AUTO_CACHED if self.auto_cached else text
 
     @classmethod
     def read(cls, text: str) -> "UsageKey":
         """Read what `str` wrote."""
+        auto_cached = text.endswith(_AUTO_CACHED)
+        text = text.removesuffix(_AUTO_CACHED)
         found = _LONG_PROMPT.fullmatch(text)
-        return cls(found[1], int(found[2])) if found else cls(text)
+        model, over_tokens = (found[1], int(found[2])) if found else (text, 0)
+        return cls(model, over_tokens, auto_cached)
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +123,9 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     standard_rate_usd: Decimal | None
     # What the standard tier would have charged.
     standard_usd: Decimal | None
+    # What this tier charges for the same tokens neither written nor read; the rate itself for
+    # what is no cached prompt. None also where it was not yet noted.
+    uncached_rate_usd: Decimal | None = None
     book: str
     book_version: str
 
@@ -164,6 +175,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     user_profile_id: str | None = None
     # The estimate that the caller named at create, to compare the cost with.
     estimate_id: str | None = None
+    # Breakpoints are to be set where they pay.
+    auto_cache: bool = False
+    # In how many requests they were; set with `planned_at`, in a batch with `auto_cache`.
+    auto_cached_requests: int | None = None
     request_count: int
     input_key: str
     input_bytes: int
@@ -178,7 +193,7 @@ class Prefix(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: int
     # Of the prompt up to the end of the prefix; an estimate by `overnight.tokens`.
     tokens: int
-    # How long an entry lives that a `cache_control` marker asks for; 0: the caller marked nothing.
+    # How long an entry lives that a `cache_control` marker asks for; 0: the request has none here.
     ttl_s: int = 0
 
 

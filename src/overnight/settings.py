@@ -336,6 +336,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             form="book",
         ),
     ] = "published-2026"
+    auto_cache: Annotated[
+        bool,
+        Spec(
+            about="Set cache breakpoints in requests that have none, where that is cheaper by "
+            "the price book. The header overnight-auto-cache decides for one batch."
+        ),
+    ] = False
     simulator_script: Annotated[
         Path | None,
         Spec(

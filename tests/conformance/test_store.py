@@ -674,6 +674,22 @@ async def test_a_worker_whose_old_session_lingers_goes_on_and_lives(
         await watcher.close()
 
 
+async def test_automatic_caching_is_remembered_and_what_became_of_it(database: Database) -> None:
+    await stored(database, a_batch("on", auto_cache=True), a_batch("off"))
+    for name, marked in (("on", 3), ("off", None)):
+        batch_id = BatchId(f"msgbatch_{name}")
+        before = await find(database, batch_id)
+        assert before
+        assert (before.auto_cache, before.auto_cached_requests) == (name == "on", None)
+        plan = partial(
+            batches.mark_planned, batch_id=batch_id, plan_key="p", auto_cached=marked, now=START
+        )
+        assert await database.write(plan)
+        after = await find(database, batch_id)
+        assert after
+        assert after.auto_cached_requests == marked
+
+
 async def test_a_migrated_database_has_the_tables_of_this_version(database: Database) -> None:
     def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(

@@ -62,8 +62,9 @@ async def test_answers_of_a_service_have_the_listed_fields(service: Service) -> 
     quoted = {"models": ["claude-haiku-4-5"], "input_tokens": 9, "output_tokens": 9}
     kept = await call(service, "POST", "/overnight/v1/estimates", {"price": quoted})
     assert paths(kept, LINKED) == listed("Kept estimate")
-    headers = {"overnight-estimate-id": kept["id"]}
-    body = msgspec.json.encode({"requests": requests(2)})
+    headers = {"overnight-estimate-id": kept["id"], "overnight-auto-cache": "true"}
+    system = "Answer in one word. " * 1_000
+    body = msgspec.json.encode({"requests": requests(3, system=system)})
     created = await service.api.call("POST", "/v1/messages/batches", body, headers)
     assert paths(created.json, {}) == listed("Batch")
     batch = f"/overnight/v1/batches/{created.json['id']}"

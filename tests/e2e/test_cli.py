@@ -17,6 +17,7 @@ from tests.raw_server import RawServer, answer
 
 OVERNIGHT = [sys.executable, "-c", "from overnight.cli import main; main()"]
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith(("OVERNIGHT_", "ANTHROPIC_"))}
+CACHING_GUIDE = Path(__file__).parents[2] / "docs/guides/caching.md"
 SLOW = "[latency]\nbase_s = 600\n"
 
 
@@ -205,6 +206,28 @@ def test_the_cost_of_a_batch_is_told_beside_its_estimate(server: Server, tmp_pat
     assert "estimated" in told.out and "within" in told.out
     unknown = Call(server.url, "batches", "create", file, "--estimate", "estimate_01none")
     assert (unknown.code, unknown.out) == (2, "")
+
+
+def test_what_automatic_caching_saved_is_told_with_the_cost(server: Server, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in lines_of(8, model="claude-sonnet-4-6").splitlines()]
+    for row in rows:
+        row["params"]["system"] = "You are exact. " * 800
+    file = tmp_path / "input.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    told = {}
+    for flag in ("--auto-cache", "--no-auto-cache"):
+        batch_id = Call(server.url, "batches", "create", file, flag).out.strip()
+        assert Call(server.url, "watch", batch_id, "-q").code == 0
+        told[flag] = Call(server.url, "batches", "cost", batch_id).out
+    assert "automatic caching" not in told["--no-auto-cache"]
+    # 3,004 tokens at 1.50 for a million, 8 times; once written at 3.75 and 7 times read at 0.30.
+    saving = (
+        "automatic caching    saved $0.0185 of $0.0361 (51.15%), prompts of 8 requests\n"
+        "  cache write 5 m    3,004 tokens for $0.0113 instead of $0.00451\n"
+        "  cache read         21,028 tokens for $0.00631 instead of $0.0315\n"
+    )
+    assert saving in told["--auto-cache"]
+    assert saving in CACHING_GUIDE.read_text(encoding="utf-8")
 
 
 def test_a_server_counts_a_sample_and_runs_a_pilot(server: Server, tmp_path: Path) -> None:

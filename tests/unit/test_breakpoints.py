@@ -64,7 +64,7 @@ def choose(
     def priced(ttl: Ttl, requests: int, writes: int) -> Decimal:
         return saving(book, ttl, requests, writes)
 
-    return sharing.choose(priced, min_tokens=min_tokens, concurrency=SENDERS)
+    return sharing.choose(priced, min_tokens=min_tokens, senders=SENDERS)
 
 
 def shown(chosen: dict[int, tuple[Mark, ...]], prompts: Sequence[str]) -> dict[str, Ttl]:
@@ -97,7 +97,7 @@ def saved(requests: Sequence[Request], marks: dict[str, Ttl], book: str) -> Deci
     for beginning, ttl in marks.items():
         shorter = [m for m in marks if beginning.startswith(m) and m != beginning]
         limits = [limit for prompt, limit in requests if prompt.startswith(beginning)]
-        times = writes(len(limits), ttl=ttl, max_tokens=max(limits), concurrency=SENDERS)
+        times = writes(len(limits), ttl=ttl, max_tokens=max(limits), senders=SENDERS)
         tokens = (len(beginning) - max(map(len, shorter), default=0)) * BLOCK_TOKENS
         uncached = len(limits) * rates[TokenClass.INPUT]
         cached = times * rates[WRITES[ttl]] + (len(limits) - times) * rates[TokenClass.CACHE_READ]

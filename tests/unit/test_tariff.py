@@ -111,7 +111,16 @@ output = 4
     assert len(sums) == 3
 
 
-@pytest.mark.parametrize("key", [UsageKey("m"), UsageKey("m", 7), UsageKey("a > b", 200_000)])
+@pytest.mark.parametrize(
+    "key",
+    [
+        UsageKey("m"),
+        UsageKey("m", 7),
+        UsageKey("a > b", 200_000),
+        UsageKey("m", auto_cached=True),
+        UsageKey("m (b)", 7, auto_cached=True),
+    ],
+)
 def test_a_usage_key_is_read_as_it_was_written(key: UsageKey) -> None:
     assert UsageKey.read(str(key)) == key
 
@@ -119,3 +128,25 @@ def test_a_usage_key_is_read_as_it_was_written(key: UsageKey) -> None:
 @pytest.mark.parametrize("name", ["m > 007", "m > 0", "m > 99999999999999999999"])
 def test_a_model_named_like_a_usage_key_is_a_model(name: str) -> None:
     assert UsageKey.read(name) == UsageKey(name)
+
+
+def test_usage_that_is_summed_up_apart_for_our_breakpoints_is_one_line_of_the_ledger() -> None:
+    tariff = Tariff(shelf.open_book(shelf.DEFAULT))
+    usage = Usage(input_tokens=100, cache_read_tokens=1_000, output_tokens=10)
+    keys = [tariff.key("claude-haiku-4-5", usage, on=ON, auto_cached=own) for own in (True, False)]
+    assert keys == ["claude-haiku-4-5 (auto-cached)", "claude-haiku-4-5"]
+    apart = tariff.charges(dict.fromkeys(keys, usage), tier="batch", on=ON)
+    assert apart == tariff.charges({"claude-haiku-4-5": usage + usage}, tier="batch", on=ON)
+
+
+def test_a_charge_knows_the_price_of_its_tokens_uncached() -> None:
+    tariff = Tariff(shelf.open_book(shelf.DEFAULT))
+    usage = Usage(cache_write_5m_tokens=1, cache_write_1h_tokens=1, cache_read_tokens=1,
+                  output_tokens=1)  # fmt: skip
+    charges = tariff.charges({"claude-haiku-4-5": usage}, tier="batch", on=ON)
+    assert {c.token_class: (c.rate_usd, c.uncached_rate_usd) for c in charges} == {
+        "cache_write_5m": (Decimal("1.0"), Decimal("0.4")),
+        "cache_write_1h": (Decimal("1.6"), Decimal("0.4")),
+        "cache_read": (Decimal("0.08"), Decimal("0.4")),
+        "output": (Decimal("2.0"), Decimal("2.0")),
+    }

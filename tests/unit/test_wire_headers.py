@@ -4,7 +4,7 @@ import pytest
 from litestar.datastructures import Headers
 
 from overnight.errors import InvalidRequest
-from overnight.wire.headers import api_version, betas, retry_after_s
+from overnight.wire.headers import api_version, auto_cache, betas, retry_after_s
 
 NOW = datetime(2026, 11, 22, 6, 40, 25, tzinfo=UTC)
 
@@ -94,3 +94,28 @@ def test_retry_after_gives_seconds_or_nothing(
 def test_a_date_in_retry_after_counts_from_now() -> None:
     date = "Sun, 22 Nov 2026 06:40:55 GMT"
     assert retry_after_s(None, date, now=NOW + timedelta(seconds=10)) == 20.0
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [([], None), (["true"], True), ([" false "], False), (["true", "true"], True)],
+)
+def test_automatic_caching_is_asked_for_or_refused_by_its_header(
+    sent: list[str], asked: bool | None
+) -> None:
+    assert auto_cache(headers(*(("Overnight-Auto-Cache", value) for value in sent))) is asked
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (["yes"], '"yes"'),
+        ([""], '""'),
+        (["True"], '"True"'),
+        (["true", "false"], '"false", "true"'),
+    ],
+)
+def test_any_other_value_of_that_header_is_refused_by_name(sent: list[str], shown: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        auto_cache(headers(*(("overnight-auto-cache", value) for value in sent)))
+    assert refused.value.message == f"overnight-auto-cache: {shown}, must be true or false"

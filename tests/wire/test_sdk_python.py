@@ -139,6 +139,31 @@ def test_results_of_a_running_batch_are_refused_by_the_sdk_itself(client: Anthro
         client.messages.batches.results(batch.id)
 
 
+def test_automatic_caching_is_switched_on_by_a_header(client: Anthropic) -> None:
+    system = "You are exact. " * 800
+    rows: list[Request] = [_request(f"doc-{number}") for number in range(4)]
+    for row in rows:
+        row["params"]["system"] = system
+    batches = client.messages.batches
+    plain = _ended(client, batches.create(requests=rows).id)
+    cached = _ended(
+        client,
+        batches.create(requests=rows, extra_headers={"overnight-auto-cache": "true"}).id,
+    )
+    reads = {
+        batch.id: [
+            line.result.message.usage.cache_read_input_tokens or 0
+            for line in batches.results(batch.id)
+            if line.result.type == "succeeded"
+        ]
+        for batch in (plain, cached)
+    }
+    assert reads[plain.id] == [0, 0, 0, 0]
+    assert sum(tokens > 3_000 for tokens in reads[cached.id]) == 3
+    with pytest.raises(anthropic.BadRequestError, match='overnight-auto-cache: "1"'):
+        batches.create(requests=rows, extra_headers={"overnight-auto-cache": "1"})
+
+
 _Case = tuple[
     Literal["create", "retrieve", "cancel", "delete", "results", "list"],
     dict[str, Any],

@@ -35,9 +35,16 @@ def batches() -> None:
 @batches.command()
 @click.argument("file")
 @click.option("--estimate", metavar="ID", help="Compare its cost with this estimate.")
+@click.option(
+    "--auto-cache/--no-auto-cache",
+    default=None,
+    help="Let the server set cache breakpoints where that is cheaper.  [default: as it is set]",
+)
 @server_flag
 @output_options
-def create(out: Output, file: str, estimate: str | None, base_url: str | None) -> None:
+def create(
+    out: Output, file: str, estimate: str | None, auto_cache: bool | None, base_url: str | None
+) -> None:
     """Create a batch from FILE (- is stdin).
 
     \b
@@ -49,7 +56,7 @@ def create(out: Output, file: str, estimate: str | None, base_url: str | None) -
     """
     client = Client(base_url)
     checked = body.read(file)
-    batch = client.create(checked.chunks(), estimate_id=estimate)
+    batch = client.create(checked.chunks(), estimate_id=estimate, auto_cache=auto_cache)
     if out.as_json:
         out.document(msgspec.to_builtins(batch))
         return

@@ -68,13 +68,21 @@ class Client:
         self.base_url = _base_url(base_url)
         self._http = _http_client()
 
-    def create(self, body: Iterable[bytes], *, estimate_id: str | None = None) -> MessageBatch:
+    def create(
+        self,
+        body: Iterable[bytes],
+        *,
+        estimate_id: str | None = None,
+        auto_cache: bool | None = None,
+    ) -> MessageBatch:
         """Create a batch from a JSON body. Not repeated once the server may have read it."""
 
         def send() -> SyncResponse:
             request = self._http.post(self.base_url + BATCHES)
             if estimate_id:
                 request = request.header("overnight-estimate-id", estimate_id)
+            if auto_cache is not None:
+                request = request.header("overnight-auto-cache", str(auto_cache).lower())
             return (
                 request.header("content-type", "application/json").body_stream(body).build().send()
             )

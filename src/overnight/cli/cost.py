@@ -8,7 +8,7 @@ import click
 
 from overnight.cli.client import Client, server_flag
 from overnight.cli.output import Output, output_options
-from overnight.pricing.book import TokenClass
+from overnight.pricing.book import CACHE_CLASSES, TokenClass
 from overnight.pricing.money import shown, shown_beside
 
 
@@ -56,9 +56,40 @@ def _lines(found: Mapping[str, Any]) -> Sequence[str]:
                      f"saved {shown_beside(saving, standard)}")  # fmt: skip
     if found["cache_hit_percent"] is not None:
         lines.append(f"{'read from the cache':20} {found['cache_hit_percent']:g}% of the prompts")
+    if found["auto_cache"]:
+        lines += _auto_cached(found["auto_cache"])
     if found["estimate"]:
         lines.append(f"{'estimated':20} {_estimate(found['estimate'])}")
     return [*lines, *(_item(line, spent) for line in found["lines"])]
+
+
+def _auto_cached(found: Mapping[str, Any]) -> Sequence[str]:
+    """Say what the breakpoints set by the server did to the cost, and by which tokens."""
+    name = f"{'automatic caching':20} "
+    if found["requests"] is None:
+        return [f"{name}not planned yet"]
+    if not found["requests"]:
+        return [f"{name}none: no shared beginning would have become cheaper"]
+    whole, saving = _usd(found["uncached_usd"]), _usd(found["saving_usd"])
+    requests = f"prompts of {found['requests']:,} requests"
+    if saving is None:
+        return [f"{name}{requests}; what it saved is unknown"]
+    word = "saved" if saving >= 0 else "cost more by"
+    share = "" if found["saving_percent"] is None else f" ({abs(found['saving_percent']):g}%)"
+    return [
+        f"{name}{word} {shown_beside(abs(saving), whole)} of {shown_beside(whole, whole)}{share}, "
+        f"{requests}",
+        *(_cached(line, whole) for line in found["lines"] if line["token_class"] in CACHE_CLASSES),
+    ]
+
+
+def _cached(line: Mapping[str, Any], whole: Decimal | None) -> str:
+    label = TokenClass(line["token_class"]).label
+    usd, uncached = _usd(line["usd"]), _usd(line["uncached_usd"])
+    return (
+        f"  {label:18} {line['count']:,} tokens for {shown_beside(usd, whole)} "
+        f"instead of {shown_beside(uncached, whole)}"
+    )
 
 
 def _estimate(estimate: Mapping[str, Any]) -> str:

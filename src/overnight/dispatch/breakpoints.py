@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from overnight.model import Prefix
-from overnight.pricing.workload import Ttl
+from overnight.pricing.workload import TTLS, Ttl
 from overnight.prompt import TTL_S
 from overnight.wire.params.caching import MAX_BREAKPOINTS
 
@@ -74,17 +74,18 @@ class Sharing:
         self._paths[request] = tuple(path)
 
     def choose(
-        self, saving: Saving, *, min_tokens: int, concurrency: int
+        self, saving: Saving, *, min_tokens: int, senders: int, caches: int = 1
     ) -> dict[int, tuple[Mark, ...]]:
         """Give the breakpoints to set, by request; those without any stay out.
 
-        Requests that share a beginning get the same breakpoints in it. `concurrency` is how many
-        requests are under way at a time.
+        Requests that share a beginning get the same breakpoints in it. They go to so many caches,
+        and `senders` requests to each at a time.
         """
-        worth = self._worth(saving, min_tokens, concurrency)
+        price = _Price(saving, senders, caches)
+        worth = self._worth(price, min_tokens)
         self._keep_the_longest(worth)
         self._keep_four(worth)
-        marks = self._in_order_of_life(worth, saving, concurrency)
+        marks = self._in_order_of_life(worth, price)
         chosen = {}
         for request, path in self._paths.items():
             found = tuple(Mark(at, marks[node]) for at, node in enumerate(path) if node in marks)
@@ -105,17 +106,14 @@ class Sharing:
             self._max_tokens[node] = max_tokens
         return node
 
-    def _worth(self, saving: Saving, min_tokens: int, concurrency: int) -> dict[int, _Worth]:
+    def _worth(self, price: "_Price", min_tokens: int) -> dict[int, _Worth]:
         """Price a breakpoint at every beginning; those where none pays stay out.
 
         What two of them bring adds up: the shorter one is worth its tokens times what it brings,
         the longer one only the tokens that it has more.
         """
 
-        @lru_cache(maxsize=1_024)
-        def best(requests: int, max_tokens: int) -> _Worth | None:
-            return _best(saving, requests, max_tokens, concurrency)
-
+        best = lru_cache(maxsize=1_024)(price.best)
         found = {}
         for node, count in enumerate(self._counts):
             if count < 2 or self._tokens[node] < min_tokens or node in self._barred:
@@ -163,9 +161,7 @@ class Sharing:
         tokens = self._tokens[node] - (self._tokens[above] if above != _ROOT else 0)
         return tokens * (worth[node].usd - behind.get(node, Decimal(0)))
 
-    def _in_order_of_life(
-        self, worth: dict[int, _Worth], saving: Saving, concurrency: int
-    ) -> dict[int, Ttl]:
+    def _in_order_of_life(self, worth: dict[int, _Worth], price: "_Price") -> dict[int, Ttl]:
         """See to it that nothing that lives an hour comes after what lives five minutes."""
         marks: dict[int, Ttl] = {}
         for node in sorted(worth):
@@ -173,8 +169,7 @@ class Sharing:
             above = self._above(node, marks)
             if ttl == "1h" and above != _ROOT and marks[above] == "5m":
                 ttl = "5m"
-                count, max_tokens = self._counts[node], self._max_tokens[node]
-                short = _worth_of(saving, ttl, count, max_tokens, concurrency)
+                short = price.of(ttl, self._counts[node], self._max_tokens[node])
                 if short is None or short.usd <= 0:
                     continue
             marks[node] = ttl
@@ -197,27 +192,31 @@ class Sharing:
         return found[::-1]
 
 
-def writes(requests: int, *, ttl: Ttl, max_tokens: int, concurrency: int) -> int:
-    """Count how often a beginning is written, when its requests are sent one after the other.
+class _Price(NamedTuple):
+    saving: Saving
+    senders: int
+    caches: int
 
-    Once, unless answers may take longer than it lives: then at worst those under way start
-    together, and it has cooled down when they are answered and the next ones start.
+    def best(self, requests: int, max_tokens: int) -> _Worth | None:
+        """Give the better time to live, the short one when both are equal; None if none pays."""
+        found = [self.of(ttl, requests, max_tokens) for ttl in TTLS]
+        return max((w for w in found if w and w.usd > 0), key=lambda w: w.usd, default=None)
+
+    def of(self, ttl: Ttl, requests: int, max_tokens: int) -> _Worth | None:
+        times = writes(
+            requests, ttl=ttl, max_tokens=max_tokens, senders=self.senders, caches=self.caches
+        )
+        usd = self.saving(ttl, requests, times)
+        return None if usd is None else _Worth(usd, ttl)
+
+
+def writes(requests: int, *, ttl: Ttl, max_tokens: int, senders: int, caches: int = 1) -> int:
+    """Count how often a beginning is written at most, whose requests are sent in a row.
+
+    Once into each cache, unless answers may take longer than it lives: then at worst all senders
+    start together, and it has cooled down when they are answered and start again.
     """
-    if max_tokens <= TTL_S[ttl] * OUTPUT_TOKENS_PER_S:
-        return 1
-    return -(-requests // concurrency)
-
-
-def _best(saving: Saving, requests: int, max_tokens: int, concurrency: int) -> _Worth | None:
-    """Give the better time to live, the short one when both are equal; None when neither pays."""
-    ttls: tuple[Ttl, ...] = ("5m", "1h")
-    found = [_worth_of(saving, ttl, requests, max_tokens, concurrency) for ttl in ttls]
-    return max((w for w in found if w and w.usd > 0), key=lambda w: w.usd, default=None)
-
-
-def _worth_of(
-    saving: Saving, ttl: Ttl, requests: int, max_tokens: int, concurrency: int
-) -> _Worth | None:
-    times = writes(requests, ttl=ttl, max_tokens=max_tokens, concurrency=concurrency)
-    usd = saving(ttl, requests, times)
-    return None if usd is None else _Worth(usd, ttl)
+    times = caches
+    if max_tokens > TTL_S[ttl] * OUTPUT_TOKENS_PER_S:
+        times += -(-requests // senders) - 1
+    return min(requests, times)

@@ -23,7 +23,7 @@ from overnight.wire.batches import (
     MessageBatchPage,
     message_batch,
 )
-from overnight.wire.headers import api_version, betas
+from overnight.wire.headers import api_version, auto_cache, betas
 from overnight.wire.paging import PageQuery, read_page_query
 
 # A polling hint for clients; documented SDKs do not act on it.
@@ -44,6 +44,7 @@ async def create_batch(request: HttpRequest, service: AService) -> Response[Mess
         user_profile_id=request.headers.get("anthropic-user-profile-id"),
         idempotency_key=_idempotency_key(request),
         estimate_id=await _estimate_id(request, service),
+        auto_cache=_auto_cache(request, service),
     )
     body = decoded_body(request, max_bytes=service.settings.max_batch_bytes)
     batch = await service.acceptor.accept(body, submission)
@@ -182,6 +183,11 @@ def _idempotency_key(request: HttpRequest) -> str | None:
             f"idempotency-key: {len(key)} characters, between 1 and {_MAX_IDEMPOTENCY_KEY}"
         )
     return key
+
+
+def _auto_cache(request: HttpRequest, service: Service) -> bool:
+    asked = auto_cache(request.headers)
+    return service.settings.auto_cache if asked is None else asked
 
 
 async def _estimate_id(request: HttpRequest, service: Service) -> str | None:

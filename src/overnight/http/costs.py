@@ -1,7 +1,7 @@
 """What a batch costs: live, at its end, and beside the estimate it was created with."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Response, get, post
@@ -13,10 +13,12 @@ from overnight.http.body import whole_body
 from overnight.http.service import AService, HttpRequest, Service, workspace_of
 from overnight.model import Batch, Charge, Counts, new_estimate_id
 from overnight.pricing import asked, statement
+from overnight.pricing.autocached import auto_cached
 from overnight.pricing.document import Document, money
 from overnight.pricing.quantity import number
 from overnight.pricing.statement import Quoted, Statement
 from overnight.store import batches, estimates, ledger
+from overnight.store.batches import UsageByModel
 from overnight.store.estimates import Estimated
 
 _MAX_USD = 10**15
@@ -37,14 +39,17 @@ async def batch_cost(
 ) -> Response[Document]:
     """Tell what a batch has cost: by the ledger once it has ended, before that so far."""
     batch = await find_batch(service, batch_id, workspace_of(request))
-    counts, charges = await _charged(service, batch)
+    charged = await _charged(service, batch)
     found = Statement(
         status=batch.status,
         requests=batch.request_count,
-        recorded=counts.recorded,
-        succeeded=counts.succeeded,
-        charges=charges,
+        recorded=charged.counts.recorded,
+        succeeded=charged.counts.succeeded,
+        charges=charged.charges,
         quoted=await _quoted(service, batch),
+        auto_cached=auto_cached(batch.auto_cached_requests, charged.usage, charged.charges)
+        if batch.auto_cache
+        else None,
     )
     shown = {"id": batch.id, "prices_of": batch.created_at.date().isoformat()}
     return Response(shown | statement.of_statement(found), media_type="application/json")
@@ -68,12 +73,23 @@ async def create_estimate(request: HttpRequest, service: AService) -> Response[D
     return Response(shown, media_type="application/json")
 
 
-async def _charged(service: Service, batch: Batch) -> tuple[Counts, list[Charge]]:
+class _Charged(NamedTuple):
+    counts: Counts
+    usage: UsageByModel
+    charges: list[Charge]
+
+
+async def _charged(service: Service, batch: Batch) -> _Charged:
     if batch.status == "ended":
-        return batch.counts, await service.database.read(lambda c: ledger.of_batch(c, batch.id))
+        return await service.database.read(
+            lambda c: _Charged(
+                batch.counts, batches.used(c, batch.id), ledger.of_batch(c, batch.id)
+            )
+        )
     live = await service.database.read(lambda c: batches.live(c, batch))
     on = batch.created_at.date()
-    return live.counts, list(service.tariff.charges(live.usage, tier="batch", on=on))
+    charges = list(service.tariff.charges(live.usage, tier="batch", on=on))
+    return _Charged(live.counts, live.usage, charges)
 
 
 async def _quoted(service: Service, batch: Batch) -> Quoted | None:

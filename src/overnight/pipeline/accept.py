@@ -33,6 +33,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     # Of `POST /overnight/v1/estimates`; it must exist.
     estimate_id: str | None = None
+    auto_cache: bool = False
 
 
 class Acceptor:
@@ -129,6 +130,7 @@ class Acceptor:
             betas=submission.betas,
             user_profile_id=submission.user_profile_id,
             estimate_id=submission.estimate_id,
+            auto_cache=submission.auto_cache,
             request_count=count,
             input_key=key,
             input_bytes=size_bytes,

@@ -176,7 +176,9 @@ class Dispatcher:
             if sending.leads:
                 self._begin(sending)
             lane.wake()
-            key = self._tariff.key(answer.model, answer.usage, on=held.created_on)
+            key = self._tariff.key(
+                answer.model, answer.usage, on=held.created_on, auto_cached=work.auto_cached
+            )
             await self._journal.add(
                 held, work.position, sending.line, "succeeded", usage_key=key, usage=answer.usage
             )

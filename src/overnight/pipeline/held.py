@@ -68,6 +68,7 @@ class Work:
 
     __slots__ = (
         "attempts",
+        "auto_cached",
         "batch_id",
         "calls",
         "custom_id",
@@ -100,6 +101,7 @@ class Work:
         self.params: msgspec.Raw = planned.params
         self.input_tokens = planned.input_tokens
         self.max_tokens = planned.max_tokens
+        self.auto_cached = planned.auto_cached
         # Those for which a leader pays.
         self.prefixes = prefixes
         self.route = route

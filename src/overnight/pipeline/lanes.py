@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock
@@ -114,6 +115,16 @@ class Lane:
         self.wake()
 
 
+class Cache(NamedTuple):
+    """The prompt cache behind a lane, for one model."""
+
+    # What the backend calls the model.
+    model: str
+    caching: Caching
+    # Batch requests under way at a time.
+    senders: int
+
+
 class Lanes:
     """All lanes, and the rules by which requests go to them."""
 
@@ -145,6 +156,17 @@ class Lanes:
         """Say what is done with equal beginnings of prompts where most of a route's requests go."""
         target = next(iter(route.targets.values()))
         return self._lanes[target.lane].backend.caching(target.model or model)
+
+    def caches(self, model: str) -> list[Cache]:
+        """Give the caches of all lanes that answer for a model, but for mere fallbacks."""
+        route = self.find(model)
+        targets = route.targets.values() if route else ()
+        found = []
+        for target in targets:
+            if not target.fallback:
+                lane, asked = self._lanes[target.lane], target.model or model
+                found.append(Cache(asked, lane.backend.caching(asked), lane.senders))
+        return found
 
     def ranked(self, route: Route) -> list[tuple[Lane, Target]]:
         """Give the lanes of a route for a call that does not wait, the best one first."""

@@ -8,7 +8,7 @@ import logging
 import mmap
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,8 +18,10 @@ from sqlalchemy.exc import DBAPIError
 
 from overnight import prompt
 from overnight.clock import Clock
+from overnight.dispatch.breakpoints import Mark
 from overnight.dispatch.order import Order, Placed, cut
 from overnight.model import Batch, Prefix
+from overnight.pipeline.autocache import AutoCache, Choice
 from overnight.pipeline.planned import Planned, PlannedRefusal, PlannedRequest, encode_shard
 from overnight.pipeline.wake import Wakes
 from overnight.prompt import TTL_S
@@ -29,6 +31,7 @@ from overnight.store.objects import ObjectDirectory
 from overnight.wire.batches import EnvelopeRequest
 from overnight.wire.envelope import read_envelope
 from overnight.wire.params import Checked, Refusal, Rules, check_params
+from overnight.wire.params.marking import marked
 
 # A shard is in memory as a whole while it is worked on.
 _MAX_SHARD_BYTES = 8 << 20
@@ -45,6 +48,14 @@ class Extent(NamedTuple):
     request_count: int
 
 
+class Written(NamedTuple):
+    """What a plan object holds."""
+
+    extents: list[Extent]
+    # In how many requests breakpoints were set; None when none were to be.
+    auto_cached: int | None
+
+
 class Planner:
     """Plans each accepted batch, oldest first."""
 
@@ -56,6 +67,7 @@ class Planner:
         clock: Clock,
         wakes: Wakes,
         rules_of: Callable[[Batch], Rules],
+        auto_cache: AutoCache,
         shard_requests: int,
         sweep_interval_s: float,
     ) -> None:
@@ -64,6 +76,7 @@ class Planner:
         self._clock = clock
         self._wakes = wakes
         self._rules_of = rules_of
+        self._auto_cache = auto_cache
         self._shard_requests = shard_requests
         self._sweep_interval_s = sweep_interval_s
 
@@ -101,13 +114,16 @@ class Planner:
         """Plan one batch; False when another process was faster."""
         # A name of its own: two planners at once must not write into one object.
         plan_key = f"{batch.id}/plan-{secrets.token_hex(4)}.json"
-        extents = await asyncio.to_thread(self._write_plan, batch, plan_key)
+        written = await asyncio.to_thread(self._write_plan, batch, plan_key)
         now = self._clock.now()
 
         def store(connection: Connection) -> bool:
-            if not batches.mark_planned(connection, batch.id, plan_key=plan_key, now=now):
+            first = batches.mark_planned(
+                connection, batch.id, plan_key=plan_key, auto_cached=written.auto_cached, now=now
+            )
+            if not first:
                 return False
-            shards.create(connection, batch, extents)
+            shards.create(connection, batch, written.extents)
             return True
 
         try:
@@ -128,8 +144,9 @@ class Planner:
         if batch.id not in stored or stored[batch.id].plan_key != plan_key:
             await asyncio.to_thread(self._objects.delete, plan_key)
 
-    def _write_plan(self, batch: Batch, plan_key: str) -> list[Extent]:
+    def _write_plan(self, batch: Batch, plan_key: str) -> Written:
         rules = self._rules_of(batch)
+        choice = self._auto_cache.choice(batch) if batch.auto_cache else None
         extents: list[Extent] = []
         with (
             open(self._objects.path(batch.input_key), "rb") as file,
@@ -137,7 +154,8 @@ class Planner:
             self._objects.writer(plan_key) as plan,
         ):
             envelope = read_envelope(body, max_requests=batch.request_count)
-            entries, order = _read(envelope.requests, rules)
+            entries, order = _read(envelope.requests, rules, choice)
+            marks = _set(choice, order)
             placed = order.walk()
             sizes_bytes = [_size_bytes(entries[place.position]) for place in placed]
             ends = cut(
@@ -147,17 +165,19 @@ class Planner:
                 max_bytes=_MAX_SHARD_BYTES,
             )
             for start, end in pairwise([0, *ends]):
-                data = encode_shard([_placed(entries, place) for place in placed[start:end]])
+                data = encode_shard([_placed(entries, place, marks) for place in placed[start:end]])
                 extents.append(Extent(plan.size_bytes, len(data), end - start))
                 plan.write(data)
             # Their params are views, which keep the map from being closed.
             entries.clear()
             del envelope
             plan.commit()
-        return extents
+        return Written(extents, len(marks) if batch.auto_cache else None)
 
 
-def _read(requests: Sequence[EnvelopeRequest], rules: Rules) -> tuple[list[Planned], Order]:
+def _read(
+    requests: Sequence[EnvelopeRequest], rules: Rules, choice: Choice | None
+) -> tuple[list[Planned], Order]:
     """Check each request and find what its prompt begins with, in the caller's order."""
     entries: list[Planned] = []
     order = Order()
@@ -167,31 +187,60 @@ def _read(requests: Sequence[EnvelopeRequest], rules: Rules) -> tuple[list[Plann
             order.add(())
             entries.append(_refused(request, checked))
         else:
-            order.add(_prefixes(checked))
-            entries.append(
-                PlannedRequest(
-                    custom_id=request.custom_id,
-                    params=request.params,
-                    model=sys.intern(checked.model),
-                    input_tokens=checked.input_tokens,
-                    max_tokens=checked.max_tokens,
-                )
+            entry = PlannedRequest(
+                custom_id=request.custom_id,
+                params=request.params,
+                model=sys.intern(checked.model),
+                input_tokens=checked.input_tokens,
+                max_tokens=checked.max_tokens,
             )
+            order.add(_prefixes(checked, entry, len(entries), choice))
+            entries.append(entry)
     return entries, order
 
 
-def _prefixes(checked: Checked) -> list[Prefix]:
+def _prefixes(
+    checked: Checked, entry: PlannedRequest, position: int, choice: Choice | None
+) -> list[Prefix]:
+    """List the beginnings of a prompt that others may share; let breakpoints be chosen in them."""
+    if choice is None:
+        return _short(prompt.shareable(checked.params, checked.model))
+    blocks = list(prompt.prefixes(checked.params, checked.model))
+    found = _short(blocks)
+    barred = [place for place, block in enumerate(blocks) if not block.markable]
+    choice.add(position, entry, found, barred)
+    return found
+
+
+def _short(prefixes: Iterable[prompt.Prefix]) -> list[Prefix]:
     return [
         Prefix(int.from_bytes(prefix.key[:8]) >> 1, prefix.tokens, TTL_S.get(prefix.ttl, 0))
-        for prefix in prompt.shareable(checked.params, checked.model)
+        for prefix in prefixes
     ]
 
 
-def _placed(entries: list[Planned], place: Placed) -> Planned:
+def _set(choice: Choice | None, order: Order) -> Mapping[int, tuple[Mark, ...]]:
+    """Choose breakpoints and let the order know them; give them by the request's position."""
+    if choice is None:
+        return {}
+    marks = choice.marks()
+    for position, chosen in marks.items():
+        order.mark(position, [(mark.block, TTL_S[mark.ttl]) for mark in chosen])
+    return marks
+
+
+def _placed(
+    entries: list[Planned], place: Placed, marks: Mapping[int, tuple[Mark, ...]]
+) -> Planned:
     entry = entries[place.position]
     if isinstance(entry, PlannedRefusal) or not place.prefixes:
         return entry
-    return replace(entry, prefixes=place.prefixes)
+    chosen = marks.get(place.position)
+    if chosen is None:
+        return replace(entry, prefixes=place.prefixes)
+    # Only now, so that no second copy of a whole batch is in memory.
+    params = marked(entry.params, chosen)
+    return replace(entry, prefixes=place.prefixes, params=params, auto_cached=True)
 
 
 def _size_bytes(entry: Planned) -> int:

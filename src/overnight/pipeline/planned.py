@@ -10,7 +10,7 @@ from overnight.model import Prefix
 class PlannedRequest(
     msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="send", gc=False
 ):
-    """A request to send; `params` are the caller's bytes."""
+    """A request to send; `params` are the caller's bytes, but for breakpoints of ours."""
 
     custom_id: str
     params: msgspec.Raw
@@ -21,6 +21,8 @@ class PlannedRequest(
     max_tokens: int
     # Beginnings that are marked, or shared with others of the batch; the shortest first.
     prefixes: tuple[Prefix, ...] = ()
+    # Its breakpoints are ours.
+    auto_cached: bool = False
 
 
 class PlannedRefusal(

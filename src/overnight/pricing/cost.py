@@ -131,7 +131,7 @@ def cost(
     """
     if tier not in TIERS:
         raise InvalidRequest(f"tier: {tier!r} is not a tier", hint=f"use {' or '.join(TIERS)}")
-    counts = {token_class: _count(usage, token_class) for token_class in TokenClass}
+    counted = counts(usage)
     if not 1 <= requests <= MAX_COUNT:
         raise InvalidRequest(f"requests: {requests}: at least 1, at most {MAX_COUNT:,}")
     if prompt_tokens is None:
@@ -149,11 +149,16 @@ def cost(
         source=prices.source if prices else None,
         lines=tuple(
             _line(token_class, count, rates.get(token_class), standard.get(token_class))
-            for token_class, count in counts.items()
+            for token_class, count in counted.items()
             if count
         ),
         near_models=() if prices else near(model, book),
     )
+
+
+def counts(usage: Usage) -> dict[TokenClass, int]:
+    """Give the count of each class. Raises: InvalidRequest for one that is out of range."""
+    return {token_class: _count(usage, token_class) for token_class in TokenClass}
 
 
 def prompt_length(usage: Usage) -> int:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from overnight.model import BatchStatus, Charge
+from overnight.pricing.autocached import AutoCached, of_auto_cached
 from overnight.pricing.book import PROMPT_CLASSES, TokenClass
 from overnight.pricing.document import Document, money, number
 from overnight.pricing.money import EXACT, ZERO, percent
@@ -50,6 +51,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: int
     charges: Sequence[Charge]
     quoted: Quoted | None = None
+    # None in a batch without automatic caching.
+    auto_cached: AutoCached | None = None
 
     @property
     def spent_usd(self) -> Decimal | None:
@@ -132,6 +135,9 @@ def of_statement(statement: Statement) -> Document:
             "high_usd": money(projection.high_usd),
             "assumption": None if statement.status != "in_progress" else ASSUMPTION,
         },
+        "auto_cache": None
+        if statement.auto_cached is None
+        else of_auto_cached(statement.auto_cached),
         "estimate": _compared(statement),
         "lines": [_line(charge) for charge in statement.charges],
     }

@@ -7,11 +7,12 @@ rates.
 
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from math import inf
 
 from overnight.model import LONG_CONTEXT_TOKENS, Charge, ServiceTier, Usage, UsageKey
-from overnight.pricing.book import PriceBook
+from overnight.pricing.book import CACHE_CLASSES, PriceBook, TokenClass
 from overnight.pricing.cost import CostLine, cost, prompt_length
 
 
@@ -23,9 +24,9 @@ class Tariff:
         # Asked for every answer; a service sees few models and days.
         self._keys = lru_cache(maxsize=1_024)(self._find_keys)
 
-    def key(self, model: str, usage: Usage, *, on: date) -> str:
+    def key(self, model: str, usage: Usage, *, on: date, auto_cached: bool = False) -> str:
         """Give what one request's usage is to be summed up under, as `UsageKey` writes it."""
-        keys = self._keys(model, on)
+        keys = self._keys(model, on, auto_cached)
         length = prompt_length(usage)
         for limit, key in keys:
             if length <= limit:
@@ -36,22 +37,33 @@ class Tariff:
         self, usage: Mapping[str, Usage], *, tier: ServiceTier, on: date
     ) -> tuple[Charge, ...]:
         """Price sums of usage, which stand under their `key`, by the prices of a day."""
-        made = []
+        sums: dict[UsageKey, Usage] = {}
         for text, counted in usage.items():
-            key = UsageKey.read(text)
+            # Who set the breakpoints is no matter of price.
+            key = UsageKey.read(text)._replace(auto_cached=False)
+            sums[key] = sums.get(key, Usage()) + counted
+        made = []
+        for key, counted in sums.items():
+            # One more than the limit has the price of all that are over it.
+            prompt_tokens = key.over_tokens + 1 if key.over_tokens else 0
             priced = cost(
                 counted,
                 model=key.model,
                 tier=tier,
                 book=self.book,
                 on=on,
-                # One more than the limit has the price of all that are over it.
-                prompt_tokens=key.over_tokens + 1 if key.over_tokens else 0,
+                prompt_tokens=prompt_tokens,
             )
-            made += [self._charge(key, line, tier) for line in priced.lines]
+            prices = self.book.prices(key.model, on=on, prompt_tokens=prompt_tokens)
+            plain = prices.rates(tier).get(TokenClass.INPUT) if prices else None
+            plain_usd = plain.usd if plain else None
+            made += [self._charge(key, line, tier, plain_usd) for line in priced.lines]
         return tuple(made)
 
-    def _charge(self, key: UsageKey, line: CostLine, tier: ServiceTier) -> Charge:
+    def _charge(
+        self, key: UsageKey, line: CostLine, tier: ServiceTier, plain_usd: Decimal | None
+    ) -> Charge:
+        cached = line.token_class in CACHE_CLASSES
         return Charge(
             model=key.model,
             over_tokens=key.over_tokens,
@@ -62,14 +74,18 @@ class Tariff:
             usd=line.usd,
             standard_rate_usd=line.standard_rate_usd,
             standard_usd=line.standard_usd,
+            uncached_rate_usd=plain_usd if cached else line.rate_usd,
             book=self.book.name,
             book_version=self.book.version,
         )
 
-    def _find_keys(self, model: str, on: date) -> list[tuple[float, str]]:
+    def _find_keys(self, model: str, on: date, auto_cached: bool) -> list[tuple[float, str]]:
         """Give the key up to each limit of prompt length, shortest first."""
         prices = self.book.prices(model, on=on)
         limit = prices.long_prompt_tokens if prices else None
         limits = sorted({0, LONG_CONTEXT_TOKENS, limit or LONG_CONTEXT_TOKENS})
         ends = [*limits[1:], inf]
-        return [(end, str(UsageKey(model, over))) for over, end in zip(limits, ends, strict=True)]
+        return [
+            (end, str(UsageKey(model, over, auto_cached)))
+            for over, end in zip(limits, ends, strict=True)
+        ]

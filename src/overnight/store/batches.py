@@ -135,6 +135,7 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
             betas=",".join(batch.betas),
             user_profile_id=batch.user_profile_id,
             estimate_id=batch.estimate_id,
+            auto_cache=batch.auto_cache,
             idempotency_key=idempotency_key,
             request_count=batch.request_count,
             input_key=batch.input_key,
@@ -259,13 +260,18 @@ def unplanned(connection: Connection, *, limit: int) -> list[Batch]:
 
 
 def mark_planned(
-    connection: Connection, batch_id: BatchId, *, plan_key: str, now: datetime
+    connection: Connection,
+    batch_id: BatchId,
+    *,
+    plan_key: str,
+    now: datetime,
+    auto_cached: int | None = None,
 ) -> bool:
     """Store the plan once; False when another planner was faster."""
     changed = connection.execute(
         update(batches)
         .where(batches.c.id == batch_id, batches.c.planned_at.is_(None))
-        .values(planned_at=to_us(now), plan_key=plan_key)
+        .values(planned_at=to_us(now), plan_key=plan_key, auto_cached_requests=auto_cached)
     )
     return changed.rowcount == 1
 
@@ -303,6 +309,12 @@ def live(connection: Connection, batch: Batch) -> Live:
     rows = connection.execute(_TOTALS, {"of_id": batch.id}).all()
     counts, usage = _sum(rows, batch.request_count)
     return Live(counts=counts, usage=usage)
+
+
+def used(connection: Connection, batch_id: BatchId) -> UsageByModel:
+    """Give what the requests of an ended batch used; nothing before the end."""
+    text = connection.execute(select(batches.c.usage).where(batches.c.id == batch_id)).scalar_one()
+    return decode_usage(text)
 
 
 def recorded(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, int]:
@@ -483,6 +495,8 @@ def _batch(row: Row[*tuple[Any, ...]]) -> Batch:
         betas=tuple(row.betas.split(",")) if row.betas else (),
         user_profile_id=row.user_profile_id,
         estimate_id=row.estimate_id,
+        auto_cache=row.auto_cache,
+        auto_cached_requests=row.auto_cached_requests,
         request_count=row.request_count,
         input_key=row.input_key,
         input_bytes=row.input_bytes,

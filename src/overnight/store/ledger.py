@@ -74,6 +74,7 @@ def charge(connection: Connection, batch: Batch, made: Sequence[Charge], *, at: 
                 "amount_usd": _text(line.usd),
                 "standard_rate_usd": _text(line.standard_rate_usd),
                 "standard_usd": _text(line.standard_usd),
+                "uncached_rate_usd": _text(line.uncached_rate_usd),
                 "book": line.book,
                 "book_version": line.book_version,
             }
@@ -143,6 +144,7 @@ def _charge(row: Row[Any]) -> Charge:
         usd=_decimal(row.amount_usd),
         standard_rate_usd=_decimal(row.standard_rate_usd),
         standard_usd=_decimal(row.standard_usd),
+        uncached_rate_usd=_decimal(row.uncached_rate_usd),
         book=row.book,
         book_version=row.book_version,
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKeyConstraint,
     Index,
@@ -64,6 +65,9 @@ batches = Table(
     Column("usage", Text, nullable=False, server_default=text("'{}'")),
     # The estimate that the caller named at create.
     Column("estimate_id", Text),
+    Column("auto_cache", Boolean, nullable=False, server_default=text("false")),
+    # Set with the plan where `auto_cache` is.
+    Column("auto_cached_requests", Integer),
 )
 
 Index("ix_batches_list", batches.c.workspace_id, batches.c.created_at, batches.c.id)
@@ -184,6 +188,8 @@ charges = Table(
     Column("standard_usd", Text),
     Column("book", Text, nullable=False),
     Column("book_version", Text, nullable=False),
+    # What the tier charges for these tokens when they are neither written nor read.
+    Column("uncached_rate_usd", Text),
 )
 
 Index("ix_charges_charged_at", charges.c.charged_at)

@@ -58,6 +58,23 @@ def betas(headers: Headers) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
+def auto_cache(headers: Headers) -> bool | None:
+    """Tell whether `overnight-auto-cache` asks for breakpoints; None when it is not sent.
+
+    Raises: InvalidRequest for anything else than `true` or `false`, and for both.
+    """
+    values = sorted({value.strip() for value in headers.getall("overnight-auto-cache", [])})
+    if not values:
+        return None
+    if values not in (["true"], ["false"]):
+        shown = ", ".join(f'"{value}"' for value in values)
+        raise InvalidRequest(
+            f"overnight-auto-cache: {shown}, must be true or false",
+            hint="leave the header out to have it as the service is set",
+        )
+    return values == ["true"]
+
+
 def retry_after_s(
     milliseconds: str | None, seconds_or_date: str | None, *, now: datetime
 ) -> float | None:
