@@ -5,6 +5,7 @@ its answer lets all others go, its failure makes the wait longer.
 """
 
 from random import Random
+from typing import Literal
 
 from overnight.dispatch.retry import RETRY_AFTER_CAP_S, states_a_time
 from overnight.model import Failure, FailureKind
@@ -37,7 +38,12 @@ AILING = frozenset(
 )
 # Those that a request can hardly bring about: it was refused, not begun.
 _REFUSALS = frozenset({FailureKind.OVERLOADED, FailureKind.SERVER_ERROR})
+# Those that may state for how long to stay away.
+_COOLING = (FailureKind.RATE_LIMITED, FailureKind.OVERLOADED, FailureKind.SERVER_ERROR)
 _LONG_AGO = float("-inf")
+
+# "cooldown": the backend said for how long to stay away; "open": it is not there.
+State = Literal["closed", "cooldown", "open", "half_open"]
 
 
 class Breaker:
@@ -57,6 +63,11 @@ class Breaker:
         # Failures since then, by weight, and when the first of them came.
         self._in_a_row = 0
         self._row_since_s = _LONG_AGO
+        # Since the start; cooldowns by what asked for them.
+        self.opens = 0
+        self.probes = 0
+        self.cooldowns = dict.fromkeys(_COOLING, 0)
+        self.cooldown_s = dict.fromkeys(_COOLING, 0.0)
 
     @property
     def out(self) -> bool:
@@ -70,10 +81,18 @@ class Breaker:
             return until_s - now_s
         return float("inf") if self._probing else 0.0
 
+    def state(self, now_s: float) -> State:
+        """Give the state in the words of circuit breakers: closed lets calls pass."""
+        away = now_s < max(self._cooldown_until_s, self._away_until_s)
+        if self._outages:
+            return "open" if away else "half_open"
+        return "cooldown" if away else "closed"
+
     def enter(self) -> bool:
         """Note a call; tell whether it is the probe."""
         if not self._outages:
             return False
+        self.probes += 1
         self._probing = True
         return True
 
@@ -107,8 +126,7 @@ class Breaker:
         that of the one request is an answer too.
         """
         if failure.retry_after_s is not None and states_a_time(failure):
-            until_s = now_s + min(failure.retry_after_s, RETRY_AFTER_CAP_S)
-            self._cooldown_until_s = max(self._cooldown_until_s, until_s)
+            self._cool_down(failure.kind, min(failure.retry_after_s, RETRY_AFTER_CAP_S), now_s)
         if failure.kind is FailureKind.INTERNAL:
             # A defect of ours says nothing about the backend.
             if probe:
@@ -128,6 +146,15 @@ class Breaker:
         excused = self.out and now_s - self._out_since_s <= EXCUSED_S
         return excused and failure.kind in _REFUSALS
 
+    def _cool_down(self, kind: FailureKind, seconds: float, now_s: float) -> None:
+        until_s = now_s + seconds
+        # Calls that were under way together are told the same: one cooldown, not many.
+        if self._cooldown_until_s <= now_s:
+            self.cooldowns[kind] = self.cooldowns.get(kind, 0) + 1
+        more_s = max(0.0, until_s - max(now_s, self._cooldown_until_s))
+        self.cooldown_s[kind] = self.cooldown_s.get(kind, 0.0) + more_s
+        self._cooldown_until_s = max(self._cooldown_until_s, until_s)
+
     def _count(self, failure: Failure, now_s: float, *, fresh: bool) -> None:
         """Add a failure to those in a row; enough of them are an outage."""
         if not self._in_a_row:
@@ -143,6 +170,7 @@ class Breaker:
     def _break(self, now_s: float) -> None:
         if not self._outages:
             self._out_since_s = now_s
+        self.opens += 1
         self._outages += 1
         self._probing = False
         ceiling_s = min(OUTAGE_CAP_S, OUTAGE_BASE_S * 2 ** min(self._outages, 16))

@@ -29,6 +29,15 @@ class Amounts(NamedTuple):
     output_tokens: float
 
 
+class Level(NamedTuple):
+    """How far a limit is used up."""
+
+    of: str
+    per_minute: int
+    # Below zero when calls took more than was known to be there.
+    remaining: float
+
+
 class _Span(NamedTuple):
     """The lowest and the highest level within one second."""
 
@@ -69,6 +78,10 @@ class Bucket:
         least = min(amounts[self._kind] + (reserve + _MARGIN) * per_minute, per_minute)
         missing = least - self._fill(now_s)
         return missing * 60 / per_minute if missing > _NOTHING * per_minute else 0.0
+
+    def level(self, now_s: float) -> Level:
+        """Say how far the limit is used up now."""
+        return Level(self.of, self.per_minute, self._fill(now_s))
 
     def take(self, amounts: Amounts, now_s: float) -> None:
         """Take what a call needs that is sent now."""

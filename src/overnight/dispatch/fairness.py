@@ -50,6 +50,9 @@ class Fairness:
         self._workspace_of: dict[BatchId, WorkspaceId] = {}
         self._urgent: dict[BatchId, None] = {}
         self._turn = 0
+        # Requests taken since the start, and how many of them in a turn of the urgent.
+        self.turns = 0
+        self.urgent_turns = 0
         # Where the one who was served last began.
         self._reached = 0.0
 
@@ -82,7 +85,12 @@ class Fairness:
         would starve as long as the hurry lasts.
         """
         workspace = self._workspaces[self._workspace_of[batch_id]]
-        if not (self._hurries and batch_id in self._urgent):
+        hurried = self._hurries and batch_id in self._urgent
+        if cost > 0:
+            # What is put back was counted when it was taken.
+            self.turns += 1
+            self.urgent_turns += hurried
+        if not hurried:
             self._reached = workspace.served
             workspace.served += cost / workspace.weight
         workspace.batches[batch_id].served += cost

@@ -6,16 +6,18 @@ limits; `bucket` is one of them) and `patience` (from when on a call is a stragg
 calls never wait here; what they use is not there for batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
+from typing import NamedTuple
 
 from overnight.dispatch.breaker import AILING, Breaker
-from overnight.dispatch.bucket import Bucket
+from overnight.dispatch.bucket import Bucket, Level
 from overnight.dispatch.concurrency import Concurrency
 from overnight.dispatch.pacer import Pacer, Paid
 from overnight.dispatch.patience import MIN_PATIENCE_S, Patience
 from overnight.dispatch.retry import RETRY_AFTER_CAP_S, policy_of
 from overnight.dispatch.slowness import Slowness
+from overnight.dispatch.tally import Tally
 from overnight.model import Failure, FailureKind, Limit, Need, Reply
 
 # Before the first answer tells of limits there are so many calls, and again twice as many after
@@ -57,6 +59,14 @@ class Pass:
         self.cut = False
 
 
+class Pace(NamedTuple):
+    """How far one rate limit is used up."""
+
+    # Whose limit it is; None: it was configured and holds for all calls.
+    group: int | None
+    level: Level
+
+
 class Gate:
     """Decides whether a request may be sent now; told how each call went."""
 
@@ -64,6 +74,7 @@ class Gate:
         self, *, ceiling: int, random: Random, limits: Sequence[Limit] = (),
         cuts_stragglers: bool = False,
     ) -> None:  # fmt: skip
+        self.tally = Tally()
         self.breaker = Breaker(random=random)
         self.concurrency = Concurrency(ceiling=ceiling)
         self.in_flight = 0
@@ -106,7 +117,18 @@ class Gate:
         if pacer is None:
             return 0.0
         reserve = _RESERVE if self._expected_realtime(now_s) else 0.0
-        return pacer.wait_s(need, now_s, reserve=reserve)
+        wait_s = pacer.wait_s(need, now_s, reserve=reserve)
+        if wait_s > 0:
+            self.tally.wait(pacer.scarcest(need, now_s, reserve=reserve), wait_s)
+        return wait_s
+
+    def paces(self, now_s: float) -> Iterator[Pace]:
+        """Say how far each known rate limit is used up."""
+        for bucket in self._configured:
+            yield Pace(None, bucket.level(now_s))
+        for group, pacer in self._pacers.items():
+            for level in pacer.stated(now_s):
+                yield Pace(group, level)
 
     def enter(
         self, group: int, need: Need, now_s: float, *, realtime: bool = False, attempts: int = 0
@@ -176,6 +198,7 @@ class Gate:
         slow = self._slowness.note(passed.group, calls, taken, usage.output_tokens, seconds)
         if self.concurrency.answered(slow=slow):
             self._slowness.forget()
+        self.tally.calls(passed.group, realtime=passed.realtime).answered(usage, seconds)
 
     def failed(self, passed: Pass, failure: Failure, now_s: float) -> bool:
         """Note a failure: it may be the request's own, the backend's, or that of a limit.
@@ -183,6 +206,7 @@ class Gate:
         Tell whether it counts against the request's attempts: not when it was a cooldown, an
         outage or our impatience.
         """
+        self.tally.calls(passed.group, realtime=passed.realtime).failed[failure.kind] += 1
         self._heard = True
         self._elapse(now_s)
         self._left(passed)
@@ -206,6 +230,7 @@ class Gate:
 
     def abandoned(self, passed: Pass) -> None:
         """Note a call that was broken off."""
+        self.tally.calls(passed.group, realtime=passed.realtime).abandoned += 1
         self._left(passed)
         self._refund(passed, sent=True)
         if passed.probe:

@@ -9,7 +9,7 @@ Source: dispatch facts §1.6.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from overnight.dispatch.bucket import Amounts, Bucket
+from overnight.dispatch.bucket import Amounts, Bucket, Level
 from overnight.model import Limit, Need
 
 # The weight of older answers against one more, in learning what estimates come to.
@@ -46,6 +46,15 @@ class Pacer:
         amounts = self._amounts(need)
         waits = [bucket.wait_s(amounts, now_s, reserve) for bucket in self._buckets]
         return max(waits, default=0.0)
+
+    def scarcest(self, need: Need, now_s: float, *, reserve: float = 0.0) -> str:
+        """Name the limit that makes a call wait longest; there must be one."""
+        amounts = self._amounts(need)
+        return max(self._buckets, key=lambda bucket: bucket.wait_s(amounts, now_s, reserve)).of
+
+    def stated(self, now_s: float) -> list[Level]:
+        """Say how far the limits are used up that answers state."""
+        return [bucket.level(now_s) for bucket in self._stated.values()]
 
     def take(self, need: Need, now_s: float) -> Paid:
         """Take what a call needs that is sent now."""

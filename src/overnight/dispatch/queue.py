@@ -194,13 +194,13 @@ class Queue(Generic[Item]):
         for prefix in leads:
             self._release(lane, prefix.key)
 
-    def look_after(self, now_s: float) -> bool:
-        """Release who waited too long for a leader; tell whether there was anyone."""
+    def look_after(self, now_s: float) -> int:
+        """Release who waited too long for a leader; tell how many requests those are."""
         before = self._held_back
         for lane, warmth in enumerate(self._lanes):
             for key in warmth.overdue(now_s):
                 self._release(lane, key)
-        return self._held_back != before
+        return before - self._held_back
 
     def abandon(self, lane: LaneId) -> None:
         """Let other lanes have the groups of one that does not answer."""

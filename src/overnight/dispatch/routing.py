@@ -69,10 +69,16 @@ class Standings(Protocol):
 class Route:
     """The targets of one model, and how many requests each of them got."""
 
-    __slots__ = ("_backends", "_lanes", "_single", "id", "targets")
+    __slots__ = ("_backends", "_lanes", "_single", "id", "model", "rule", "targets")
 
-    def __init__(self, id: RouteId, targets: Sequence[Target]) -> None:
+    def __init__(
+        self, id: RouteId, targets: Sequence[Target], *, rule: str = "*", model: str | None = None
+    ) -> None:
         self.id = id
+        # The glob that it was made for.
+        self.rule = rule
+        # As a caller wrote it; None: many models share this route.
+        self.model = model
         self.targets = {target.lane: target for target in targets}
         self._single = len(self.targets) == 1
         self._backends = Shares(
@@ -180,15 +186,15 @@ class Routing:
         for number, rule in enumerate(self._rules):
             if fnmatchcase(model, rule.model):
                 if len(self._by_model) < _MAX_MODELS:
-                    route = self._by_model[model] = self._new(rule.targets)
+                    route = self._by_model[model] = self._new(rule, model)
                     return route
                 if number not in self._shared:
-                    self._shared[number] = self._new(rule.targets)
+                    self._shared[number] = self._new(rule)
                 return self._shared[number]
         return None
 
-    def _new(self, targets: Sequence[Target]) -> Route:
-        self.routes.append(Route(len(self.routes), targets))
+    def _new(self, rule: Rule, model: str | None = None) -> Route:
+        self.routes.append(Route(len(self.routes), rule.targets, rule=rule.model, model=model))
         return self.routes[-1]
 
 

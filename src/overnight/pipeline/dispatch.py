@@ -74,7 +74,9 @@ class Dispatcher:
         self._clock = clock
         self._random = random
         self._max_attempts = max_attempts
-        # Requests that wait for a retry, and leaders whose prefixes settle.
+        # Requests that wait for their next attempt.
+        self.retrying = 0
+        # They, and leaders whose prefixes settle.
         self._waits: set[asyncio.Task[None]] = set()
         # Who waits for which call.
         self._calling: dict[Pass, asyncio.Task[None]] = {}
@@ -110,6 +112,7 @@ class Dispatcher:
         now_s = self._clock.seconds()
         for lane in self._lanes:
             for passed in lane.gate.stragglers(now_s):
+                lane.gate.tally.stragglers_cut += 1
                 self._calling[passed].cancel()
         await self._clock.sleep(_CUT_EVERY_S)
 
@@ -141,6 +144,8 @@ class Dispatcher:
         passed = gate.enter(work.route, sending.need, sending.started_s, attempts=work.calls)
         work.calls += 1
         route.took(lane.id)
+        gate.tally.leaders_sent += bool(sending.leads)
+        gate.tally.fallbacks += route.targets[lane.id].fallback
         held.sending.add(task)
         self._calling[passed] = task
         try:
@@ -149,12 +154,13 @@ class Dispatcher:
             stopped = held.lost or held.stop == "expired"
             if self._workload.draining or not (stopped or passed.cut):
                 gate.abandoned(passed)
+                sending.lose()
                 raise
             task.uncancel()
             if stopped:
                 gate.abandoned(passed)
+                sending.lose()
                 lane.wake()
-                sending.fail()
                 if not held.lost:
                     await self._expire(work)
                 return
@@ -166,11 +172,11 @@ class Dispatcher:
         now_s = self._clock.seconds()
         if isinstance(answer, Failure):
             charged = gate.failed(passed, answer, now_s)
-            sending.fail()
+            sending.lose()
             if lane.out:
                 self._workload.abandon(lane)
             lane.wake()
-            await self._settle_failure(work, answer, charged=charged)
+            await self._settle_failure(sending, answer, charged=charged)
         else:
             gate.answered(passed, answer, now_s)
             if sending.leads:
@@ -198,7 +204,7 @@ class Dispatcher:
         )
         try:
             reply = await backend.send(
-                call, partial(self._begin, sending) if sending.leads else None
+                call, partial(self._begun, sending) if sending.leads else None
             )
         except Exception as error:
             # Without the exception's text: it may quote a body.
@@ -210,6 +216,12 @@ class Dispatcher:
             except msgspec.DecodeError:
                 return _NO_MESSAGE
         return reply
+
+    def _begun(self, sending: "Sending") -> None:
+        """Note the first byte of an answer that others wait for."""
+        calls = sending.lane.gate.tally.calls(sending.work.route, realtime=False)
+        calls.first_byte_s.note(self._clock.seconds() - sending.started_s)
+        self._begin(sending)
 
     def _begin(self, sending: "Sending") -> None:
         """Let the others follow, once the backend finds what the leader wrote."""
@@ -229,7 +241,10 @@ class Dispatcher:
         await self._clock.sleep(settle_s)
         self._workload.begin(sending.lane, leads, sending.started_s)
 
-    async def _settle_failure(self, work: Work, failure: Failure, *, charged: bool) -> None:
+    async def _settle_failure(
+        self, sending: "Sending", failure: Failure, *, charged: bool
+    ) -> None:
+        work, tally = sending.work, sending.lane.gate.tally
         work.attempts += charged
         decision = retry.decide(
             failure,
@@ -239,9 +254,11 @@ class Dispatcher:
             charged=charged,
         )
         if isinstance(decision, retry.Retry):
+            tally.retries[failure.kind, decision.charged] += 1
             # The sender goes on with other requests meanwhile.
             self._later(self._retry(work, decision.after_s))
             return
+        tally.given_up[failure.kind] += 1
         line = errored_line(
             work.custom_id, failure.error_type, failure.message, failure.details, failure.request_id
         )
@@ -250,7 +267,11 @@ class Dispatcher:
     async def _retry(self, work: Work, after_s: float) -> None:
         task = asyncio.current_task()
         assert task is not None
-        await sleep_or(self._clock, after_s, work.held.stopped)
+        self.retrying += 1
+        try:
+            await sleep_or(self._clock, after_s, work.held.stopped)
+        finally:
+            self.retrying -= 1
         # It does not wait any more; see `drain`.
         self._waits.discard(task)
         if work.held.lost or self._workload.draining:
@@ -283,6 +304,11 @@ class Sending:
         self.started_s = started_s
         # The result line, once it is answered.
         self.line = b""
+
+    def lose(self) -> None:
+        """Note that it was sent and brought nothing."""
+        self.lane.gate.tally.leaders_failed += bool(self.leads)
+        self.fail()
 
     def fail(self) -> None:
         """Let another one lead, unless the answer has begun. Idempotent."""

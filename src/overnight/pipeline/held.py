@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -123,6 +123,13 @@ class Work:
         return Need(max(0, self.input_tokens - read), self.max_tokens)
 
 
+class Turns(NamedTuple):
+    """How many requests were taken, and how many of them because their batch is urgent."""
+
+    urgent: int
+    all: int
+
+
 class Workload:
     """All that one worker holds. Mutable, touched by the event loop only."""
 
@@ -147,6 +154,8 @@ class Workload:
         self.hungry = asyncio.Event()
         # The worker stops: nothing more is claimed or sent.
         self.draining = False
+        # Requests that went without the leader they had waited for.
+        self.released = 0
 
     @property
     def full(self) -> bool:
@@ -161,6 +170,15 @@ class Workload:
     def batches(self) -> Collection[BatchId]:
         """Give the batches that have requests waiting here."""
         return self._queue.batches
+
+    @property
+    def sendable(self) -> int:
+        """How many requests wait for nothing but their turn."""
+        return self._queue.sendable
+
+    @property
+    def turns(self) -> Turns:
+        return Turns(self._fairness.urgent_turns, self._fairness.turns)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -209,7 +227,7 @@ class Workload:
 
     def look_after(self, now_s: float) -> None:
         """Let requests go that waited too long for their leader."""
-        self._queue.look_after(now_s)
+        self.released += self._queue.look_after(now_s)
         self._lanes.wake()
 
     def hurry(self, urgent: Sequence[BatchId]) -> None:

@@ -7,6 +7,7 @@ same for one outcome as for hundreds, and none waits longer than two commits.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy.exc import DBAPIError
 
 from overnight.clock import Clock
+from overnight.dispatch.tally import Histogram
 from overnight.model import OutcomeType, Usage
 from overnight.pipeline.held import HeldShard
 from overnight.store import journal
@@ -26,6 +28,9 @@ from overnight.store.shards import ShardKey, Totals, pack_positions
 _GATHER_S = 0.003
 _RETRY_FIRST_S = 0.1
 _RETRY_CAP_S = 5.0
+# Bounds of the histograms.
+_COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
+_GROUP_SIZES = (1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0)
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +76,13 @@ class Journal:
         self._full = asyncio.Event()
         self._committing = asyncio.Lock()
         self._stopping = False
+        # Since the start: what is durable, in how many outcomes at a time, and what that took.
+        self.outcomes: dict[OutcomeType, int] = {
+            "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0,
+        }  # fmt: skip
+        self.group_sizes = Histogram(_GROUP_SIZES)
+        self.commit_s = Histogram(_COMMIT_SECONDS)
+        self.failures = 0
 
     def add(
         self,
@@ -136,16 +148,21 @@ class Journal:
     async def _commit_group(self) -> None:
         group, committed = self._group, self._committed
         self._group, self._committed = {}, asyncio.get_running_loop().create_future()
+        self.group_sizes.note(self._size)
         self._size = 0
         self._arrived.clear()
         self._full.clear()
         recordings = [_recording(held, entries) for held, entries in group.items()]
+        started_s = time.perf_counter()
         lost = await self._write(recordings)
+        self.commit_s.note(time.perf_counter() - started_s)
         for held, recording in zip(group, recordings, strict=True):
             if recording.key in lost:
                 self._lost(held)
             else:
                 held.totals = recording.after
+                for outcome, count in group[held].counts.items():
+                    self.outcomes[outcome] += count
                 self._recorded(held)
         committed.set_result(None)
 
@@ -159,6 +176,7 @@ class Journal:
             try:
                 return await self._database.write(record)
             except DBAPIError as error:
+                self.failures += 1
                 log.error("outcomes cannot be stored, to be tried again: %s", error.orig)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, _RETRY_CAP_S)

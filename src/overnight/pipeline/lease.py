@@ -64,6 +64,11 @@ class Leaser:
         self._sweep_interval_s = sweep_interval_s
         self._claiming = asyncio.Lock()
         self._rota = Rota()
+        # Shards since the start: claimed for the first time, claimed after somebody else, and
+        # taken from workers that are dead.
+        self.claimed_first = 0
+        self.claimed_again = 0
+        self.freed = 0
 
     async def feed(self) -> None:
         """Claim what there is room for, or wait until there is something to claim.
@@ -118,6 +123,7 @@ class Leaser:
         if not dead:
             return
         freed = await self._database.write(lambda c: shards.release(c, dead))
+        self.freed += freed
         if freed:
             self._wakes.planned.ring()
 
@@ -204,6 +210,9 @@ class Leaser:
 
             claims = await self._database.write(claim)
             taken = [(claim, self._workload.hold(HeldShard(claim))) for claim in claims]
+        first = sum(claim.shard.lease.fence == 1 for claim in claims)
+        self.claimed_first += first
+        self.claimed_again += len(claims) - first
         for claimed, held in taken:
             try:
                 await self._take(claimed, held)

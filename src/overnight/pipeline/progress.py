@@ -47,6 +47,9 @@ class Meter:
         self._samples: dict[BatchId, deque[Sample]] = {}
         # Outcomes of all batches since the start.
         self._pace: deque[Sample] = deque(maxlen=_MAX_PACE_SAMPLES)
+        # As of the latest sample: batches that have not ended, and their requests without outcome.
+        self.running = 0
+        self.open_requests = 0
 
     async def run(self) -> None:
         """Sample until canceled."""
@@ -72,6 +75,8 @@ class Meter:
                 outcomes += samples[-1].recorded - samples[-2].recorded
             kept[batch_id] = samples
         self._samples = kept
+        self.running = len(runs)
+        self.open_requests = sum(run.request_count for run in runs) - sum(recorded.values())
         self._pace.append(Sample(now, outcomes))
         if self._hurry is not None:
             self._hurry(self._at_risk(runs))

@@ -94,14 +94,22 @@ class RealTime:
         lane.gate.abandoned(passed)
         lane.wake()
 
+    def _note_first_byte(self, lane: Lane, passed: Pass) -> None:
+        calls = lane.gate.tally.calls(passed.group, realtime=True)
+        calls.first_byte_s.note(self._clock.seconds() - passed.started_s)
+
     async def _watched(
         self, events: AsyncIterator[bytes], lane: Lane, passed: Pass
     ) -> AsyncIterator[bytes]:
         """Give nothing, then the events; tell the gate what they came to."""
         assembly = Assembly()
+        begun = False
         try:
             yield b""
             async for chunk in events:
+                if not begun:
+                    begun = True
+                    self._note_first_byte(lane, passed)
                 assembly.feed(chunk)
                 yield chunk
         finally:

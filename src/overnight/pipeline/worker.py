@@ -90,6 +90,25 @@ class Worker:
         self._senders: list[asyncio.Task[None]] = []
         self._loops: list[asyncio.Task[None]] = []
         self._seals: set[asyncio.Task[None]] = set()
+        # Shards that another worker took over.
+        self.lost = 0
+
+    @property
+    def workload(self) -> Workload:
+        return self._workload
+
+    @property
+    def journal(self) -> Journal:
+        return self._journal
+
+    @property
+    def leaser(self) -> Leaser:
+        return self._leaser
+
+    @property
+    def retrying(self) -> int:
+        """How many requests wait for their next attempt."""
+        return self._dispatcher.retrying
 
     async def start(self) -> None:
         """Free what dead workers held, then begin to work."""
@@ -176,6 +195,7 @@ class Worker:
 
     def _lost(self, held: HeldShard) -> None:
         """Let go of a shard that another worker has taken over."""
+        self.lost += not held.lost
         log.warning("lease lost: shard %d of %s", held.key.number, held.key.batch_id)
         held.lost = True
         held.stopped.set()
