@@ -10,6 +10,7 @@ from script import json_reference
 from overnight.cli.program import program
 from overnight.setting import Setting
 from overnight.settings import OTHER_VARIABLES, TABLE
+from overnight.telemetry.table import LABELS, SECTIONS, Metric
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 JSON_PAGE = REFERENCE / "json.md"
@@ -40,6 +41,19 @@ when the call fails: `{"error": {"type", "message", "exit_code", "hint"}}`. `bat
 JSON lines by nature. [JSON documents](json.md) lists the fields.
 """
 
+METRICS_HEAD = """\
+# Metrics
+
+Made by `script/docs` from the table in `src/overnight/telemetry/table.py`.
+
+`GET /metrics` gives them in the text format of Prometheus; the setting `metrics` says who may read
+them. Counters begin at 0 when the process starts. Each process tells of itself, but for the last
+section. [Watching a service](../guides/metrics.md) shows how to use them.
+
+Names end with their unit: seconds, tokens, requests, …; `_total` marks a counter. A histogram has
+`_bucket` with label `le`, `_sum` and `_count`.
+"""
+
 TYPES = {
     "text": "text", "whole": "whole number", "number": "number", "switch": "true or false",
     "path": "path", "list": "list of texts", "choice": "word",
@@ -63,11 +77,26 @@ def cli_page() -> str:
     )
 
 
+def metrics_page() -> str:
+    """Give docs/reference/metrics.md."""
+    parts = [METRICS_HEAD]
+    for title, metrics in SECTIONS.items():
+        rows = "\n".join(map(_metric_row, metrics))
+        parts.append(f"\n## {title}\n\n| metric | kind | labels | what it is |\n")
+        parts.append(f"|---|---|---|---|\n{rows}\n")
+    labels = "\n".join(f"| `{name}` | {about} |" for name, about in LABELS.items())
+    parts.append("\n## Labels\n\nNo label ever holds a text that only a caller wrote: no ids, no ")
+    parts.append("workspaces, no names of models that neither we nor the configuration know.\n\n")
+    parts.append(f"| label | what it says |\n|---|---|\n{labels}\n")
+    return "".join(parts)
+
+
 def pages() -> dict[Path, str]:
     """Give every generated page by its path."""
     return {
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "cli.md": cli_page(),
+        REFERENCE / "metrics.md": metrics_page(),
         JSON_PAGE: json_reference.page(),
     }
 
@@ -101,6 +130,11 @@ def _row(setting: Setting) -> str:
         setting.spec.unit or "–", setting.bound or "–", setting.spec.about,
     )  # fmt: skip
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _metric_row(metric: Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.about} |"
 
 
 def _literal(value: object) -> str:

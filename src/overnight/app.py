@@ -39,6 +39,7 @@ from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 from overnight.store.postgres import open_postgres
 from overnight.store.sqlite import open_sqlite
+from overnight.telemetry.reading import Reader
 from overnight.wire.params import Rules
 
 # The event loop shares the interpreter with threads that write and plan: a thread that has
@@ -117,6 +118,7 @@ async def running(
             tariff=tariff,
             offer=offer,
             realtime=RealTime(lanes, clock),
+            reader=Reader(lanes=lanes, meter=meter, clock=clock, worker=worker),
         )
         http = http_app.build(service)
         yield Running(http=http, wakes=wakes, worker=worker, tasks=tasks)

@@ -316,6 +316,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     open: Annotated[
         bool, Spec(about="Allow an address others can reach although no key is set.")
     ] = False
+    metrics: Annotated[
+        Literal["off", "key", "open"],
+        Spec(
+            about="Who may read GET /metrics: nobody, who may call the service (with a key, where "
+            "keys are set), or whoever reaches the address."
+        ),
+    ] = "key"
     live_counts: Annotated[
         bool,
         Spec(about="Count results on the wire while a batch runs; the real API does not."),

@@ -16,6 +16,7 @@ from overnight.settings import TABLE
 HEAVY = {
     "anthropic",
     "litestar",
+    "prometheus_client",
     "pyreqwest",
     "rich",
     "sqlalchemy",

@@ -20,7 +20,17 @@ from overnight.errors import (
     RequestTooLarge,
     Unavailable,
 )
-from overnight.http import batches, calculator, costs, extensions, messages, models, prices, reports
+from overnight.http import (
+    batches,
+    calculator,
+    costs,
+    extensions,
+    messages,
+    metrics,
+    models,
+    prices,
+    reports,
+)
 from overnight.http.service import WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
 from overnight.wire.errors import error_body, error_headers
@@ -35,9 +45,11 @@ log = logging.getLogger(__name__)
 def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
     """Compose the application around the given parts."""
 
+    public_paths = PUBLIC_PATHS | metrics.public_paths(service.settings)
+
     async def admit(request: HttpRequest) -> None:  # async, or it would run in a thread
         path = request.url.path
-        if path not in PUBLIC_PATHS and not path.startswith(calculator.PUBLIC_PREFIX):
+        if path not in public_paths and not path.startswith(calculator.PUBLIC_PREFIX):
             request.scope["state"][WORKSPACE] = service.keyring.admit(request.headers)
 
     app = Litestar(
@@ -46,6 +58,7 @@ def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = 
             *calculator.routes,
             *costs.routes,
             *extensions.routes,
+            *metrics.routes(service.settings),
             *prices.routes,
             *reports.routes,
             messages.create_message,

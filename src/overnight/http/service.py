@@ -20,6 +20,7 @@ from overnight.pricing.tariff import Tariff
 from overnight.settings import Settings
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
+from overnight.telemetry.reading import Reader
 
 HttpRequest = Request[Any, Any, State]
 # The key in the request's state under which the caller's workspace stands.
@@ -40,6 +41,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     tariff: Tariff
     offer: Offer
     realtime: RealTime
+    reader: Reader
 
 
 # Injected under the key `service`; its parts cannot be validated by the framework.
