@@ -58,7 +58,15 @@ def test_the_urgent_go_first_and_leave_one_turn_in_eight() -> None:
     fairness.hurry([BatchId("c1")])
     counts = Counter(served(fairness, 800))
     assert counts[BatchId("c1")] >= 700
+    assert (fairness.turns, fairness.urgent_turns) == (800, 700)
     assert min(counts[BatchId("a1")], counts[BatchId("b1")]) >= 33
+
+
+def test_a_request_that_is_put_back_was_counted_when_it_was_taken() -> None:
+    fairness = joined(("a", "a1"))
+    fairness.serve(BatchId("a1"), 5.0)
+    fairness.serve(BatchId("a1"), -5.0)
+    assert fairness.turns == 1
 
 
 def test_all_are_named_once_so_that_one_who_cannot_go_holds_up_nobody() -> None:
