@@ -22,6 +22,10 @@ def failure(kind: FailureKind, retry_after_s: float | None = None) -> Failure:
     return Failure(kind=kind, error_type="x", message="x", retry_after_s=retry_after_s)
 
 
+def told(breaker: Breaker, failed: Failure, now_s: float) -> None:
+    breaker.failed(failed, now_s, now_s, probe=False, fresh=True)
+
+
 def gate(*limits: Limit) -> Gate:
     return Gate(ceiling=8, random=Random(1), limits=limits)
 
@@ -46,9 +50,9 @@ def test_histograms_with_the_same_labels_are_told_as_one(parts: list[list[float]
             histogram.note(value)
             whole.note(value)
         reading.add_histogram("overnight_call_seconds", histogram, "b", "1", "*", "batch")
-    (told,) = reading.histograms["overnight_call_seconds"].values()
-    assert told.counts == whole.counts
-    assert told.sum == pytest.approx(whole.sum)
+    (shown,) = reading.histograms["overnight_call_seconds"].values()
+    assert shown.counts == whole.counts
+    assert shown.sum == pytest.approx(whole.sum)
 
 
 def test_a_metric_that_the_table_does_not_have_cannot_be_told() -> None:
@@ -84,7 +88,7 @@ def test_each_call_is_counted_once_by_what_it_came_to() -> None:
 def test_answers_within_a_cooldown_make_it_longer_and_not_many() -> None:
     breaker = Breaker(random=Random(1))
     for now_s, seconds in ((0.0, 10.0), (1.0, 9.0), (2.0, 20.0), (30.0, 5.0)):
-        breaker.failed(failure(FailureKind.OVERLOADED, seconds), now_s, probe=False)
+        told(breaker, failure(FailureKind.OVERLOADED, seconds), now_s)
     assert breaker.cooldowns[FailureKind.OVERLOADED] == 2
     # From 0 to 22 and from 30 to 35.
     assert breaker.cooldown_s[FailureKind.OVERLOADED] == 27.0
@@ -93,16 +97,16 @@ def test_answers_within_a_cooldown_make_it_longer_and_not_many() -> None:
 def test_the_state_of_a_breaker_goes_from_closed_over_open_and_half_open_to_closed() -> None:
     breaker = Breaker(random=Random(1))
     assert breaker.state(0.0) == "closed"
-    breaker.failed(failure(FailureKind.RATE_LIMITED, 5.0), 0.0, probe=False)
+    told(breaker, failure(FailureKind.RATE_LIMITED, 5.0), 0.0)
     assert (breaker.state(4.9), breaker.state(5.0)) == ("cooldown", "closed")
     while not breaker.out:
-        breaker.failed(failure(FailureKind.UNREACHABLE), 6.0, probe=False)
+        told(breaker, failure(FailureKind.UNREACHABLE), 6.0)
     assert breaker.state(6.0) == "open"
     later_s = 6.0 + OUTAGE_CAP_S
     assert breaker.state(later_s) == "half_open"
     assert breaker.enter()
     assert breaker.state(later_s) == "half_open"
-    breaker.answered()
+    breaker.answered(later_s)
     assert breaker.state(later_s) == "closed"
     assert (breaker.opens, breaker.probes) == (1, 1)
 
