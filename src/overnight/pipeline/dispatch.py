@@ -245,6 +245,10 @@ class Dispatcher:
         self, sending: "Sending", failure: Failure, *, charged: bool
     ) -> None:
         work, tally = sending.work, sending.lane.gate.tally
+        if failure is _STRAGGLER:
+            # There is nothing to wait for.
+            self._workload.put([work])
+            return
         work.attempts += charged
         decision = retry.decide(
             failure,
