@@ -4,6 +4,7 @@ Servers differ: `usage` keys may be absent or null (vLLM, llama.cpp, Ollama), er
 may have the OpenAI shape. Source: dispatch facts §3, protocol notes §3.6 to §3.8, §12.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol, cast, get_args
 
@@ -137,8 +138,14 @@ def reply(body: bytes, header: Header) -> Reply | Failure:
     except _UNREADABLE:
         return malformed("answered 200 without a Messages object", header, status=200)
     usage = _usage(message.usage or _Usage())
-    model = _model_name(message.model)
+    model = model_name(message.model)
     return Reply(message=body, usage=usage, model=model, limits=rate_limits(header))
+
+
+def usage_told(told: Mapping[str, object]) -> Usage:
+    """Read usage that was told piece by piece; a piece that cannot be read is not known."""
+    readable = {name: value for name, value in told.items() if _is_readable(name, value)}
+    return _usage(msgspec.convert(readable, _Usage))
 
 
 def malformed(what: str, header: Header, *, status: int) -> Failure:
@@ -232,6 +239,14 @@ def _error(body: bytes) -> _ErrorBody:
         return _ErrorBody(error=_Error())
 
 
+def _is_readable(name: str, value: object) -> bool:
+    try:
+        msgspec.convert({name: value}, _Usage)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def _usage(usage: _Usage) -> Usage:
     """Count cache writes without a breakdown as 5-minute writes."""
     write_1h, write_5m = 0, _count(usage.cache_creation_input_tokens)
@@ -249,7 +264,7 @@ def _usage(usage: _Usage) -> Usage:
     )
 
 
-def _model_name(told: str) -> str:
+def model_name(told: str) -> str:
     """Read a name as far as the ledger can keep it: in a row, and under an index."""
     if len(told) <= _MAX_MODEL_NAME and told.isprintable():
         return told

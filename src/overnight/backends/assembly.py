@@ -10,6 +10,7 @@ import msgspec
 
 from overnight.backends import answers
 from overnight.backends.answers import Header
+from overnight.backends.sse import Events
 from overnight.model import Failure, Reply
 
 # Where the text of a delta goes; what is not here is handled apart, or not known.
@@ -30,8 +31,7 @@ class Assembly:
         self.begun = False
         # Nothing more is needed.
         self.ended = False
-        self._unread: list[bytes] = []
-        self._data: list[bytes] = []
+        self._events = Events()
         self._message: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         # Pieces of texts by block and field: joined at the end, for deltas are many.
@@ -41,13 +41,9 @@ class Assembly:
 
     def feed(self, chunk: bytes) -> None:
         """Take bytes of the stream, cut anywhere."""
-        if b"\n" not in chunk:
-            self._unread.append(chunk)
-            return
-        *lines, rest = b"".join((*self._unread, chunk)).split(b"\n")
-        self._unread = [rest]
-        for line in lines:
-            self._line(line.removesuffix(b"\r"))
+        for data in self._events.feed(chunk):
+            if self._problem is None and not self.ended:
+                self._event(data)
 
     def outcome(self, header: Header) -> Reply | Failure:
         """Give what the events came to."""
@@ -61,14 +57,6 @@ class Assembly:
             self._blocks[index][field] = "".join(pieces)
         self._message["content"] = [self._blocks[index] for index in sorted(self._blocks)]
         return answers.reply(msgspec.json.encode(self._message), header)
-
-    def _line(self, line: bytes) -> None:
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
-        elif not line and self._data:
-            data, self._data = b"\n".join(self._data), []
-            if self._problem is None and not self.ended:
-                self._event(data)
 
     def _event(self, data: bytes) -> None:
         try:

@@ -18,6 +18,7 @@ from overnight.backends import answers
 from overnight.backends.assembly import Assembly
 from overnight.backends.http1 import Client, Origin, Timeouts
 from overnight.backends.incoming import Answer, NoAnswer, Stream
+from overnight.backends.sse import error_event
 from overnight.catalogue import known_models
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
@@ -363,11 +364,7 @@ async def _events(stream: Stream) -> AsyncIterator[bytes]:
             yield data
     except NoAnswer as error:
         failure = _no_answer(error)
-        body = {"type": failure.error_type, "message": failure.message}
-        data = msgspec.json.encode({"type": "error", "error": body})
-        # A blank line ends the event that was cut in the middle.
-        gap = b"" if ending in (b"", b"\n\n") else b"\n\n"
-        yield gap + b"event: error\ndata: " + data + b"\n\n"
+        yield error_event(failure.error_type, failure.message, after=ending)
     finally:
         stream.close()
 
