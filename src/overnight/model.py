@@ -12,6 +12,7 @@ import msgspec
 BatchId = NewType("BatchId", str)
 WorkspaceId = NewType("WorkspaceId", str)
 WorkerId = NewType("WorkerId", str)
+TallyId = NewType("TallyId", str)
 
 # The alphabet of the wire's ids: no 0, O, I, l.
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -54,6 +55,10 @@ def new_request_id() -> str:
 
 def new_worker_id() -> WorkerId:
     return WorkerId("worker_01" + _random_text(22))
+
+
+def new_tally_id() -> TallyId:
+    return TallyId("tally_01" + _random_text(22))
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +133,15 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     uncached_rate_usd: Decimal | None = None
     book: str
     book_version: str
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """What real-time calls of one workspace came to: a sum that grows for up to a minute."""
+
+    id: TallyId
+    workspace_id: WorkspaceId
+    begun_at: datetime
+    charges: tuple[Charge, ...]
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

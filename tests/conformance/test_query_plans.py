@@ -29,7 +29,7 @@ INSERT INTO shards (batch_id, number, queued_at, plan_offset, plan_bytes, reques
 VALUES (:id, 0, :at, 0, 1, 1, :ended)
 """
 _CHARGES = """
-INSERT INTO charges (charged_at, workspace_id, batch_id, service_tier, model, over_tokens,
+INSERT INTO charges (charged_at, workspace_id, subject_id, service_tier, model, over_tokens,
   token_class, units, book, book_version)
 VALUES (:at, :workspace, :id, 'batch', 'm', 0, 'input', 1, 'b', '1')
 """

@@ -1,24 +1,40 @@
-"""The ledger: charges are added with the end of their batch and never changed."""
+"""The ledger: charges are added, with the end of a batch or call by call in real time.
+
+Those of a batch never change. Those of real-time calls are sums over a minute, their tally, which
+grow until it has passed: see docs/decisions/0036-real-time-first.md.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import (
     Connection,
+    Executable,
     Label,
     Row,
     Select,
     case,
+    delete,
     func,
     insert,
     literal_column,
     select,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
-from overnight.model import LONG_CONTEXT_TOKENS, Batch, BatchId, Charge
+from overnight.model import (
+    LONG_CONTEXT_TOKENS,
+    Batch,
+    BatchId,
+    Charge,
+    Tally,
+    TallyId,
+    WorkspaceId,
+)
 from overnight.store.schema import charges, from_us, to_us
 
 # What reports tell charges apart by, beside the day, hour or minute.
@@ -56,37 +72,36 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
 
 def charge(connection: Connection, batch: Batch, made: Sequence[Charge], *, at: datetime) -> None:
     """Add the charges of a batch. Raises: IntegrityError when it was charged before."""
-    if not made:
-        return
-    connection.execute(
-        insert(charges),
-        [
-            {
-                "charged_at": to_us(at),
-                "workspace_id": batch.workspace_id,
-                "batch_id": batch.id,
-                "service_tier": line.service_tier,
-                "model": line.model,
-                "over_tokens": line.over_tokens,
-                "token_class": line.token_class,
-                "units": line.count,
-                "rate_usd": _text(line.rate_usd),
-                "amount_usd": _text(line.usd),
-                "standard_rate_usd": _text(line.standard_rate_usd),
-                "standard_usd": _text(line.standard_usd),
-                "uncached_rate_usd": _text(line.uncached_rate_usd),
-                "book": line.book,
-                "book_version": line.book_version,
-            }
-            for line in made
-        ],
-    )
+    if made:
+        connection.execute(
+            insert(charges),
+            [_row(line, subject_id=batch.id, workspace=batch.workspace_id, at=at) for line in made],
+        )
+
+
+def tally(connection: Connection, tallies: Sequence[Tally]) -> None:
+    """Write what tallies have come to: the lines given take the place of those written before.
+
+    Lines that are not given stay as they are. Safe to repeat.
+    """
+    rows = [
+        _row(line, subject_id=grown.id, workspace=grown.workspace_id, at=grown.begun_at)
+        for grown in tallies
+        for line in grown.charges
+    ]
+    if rows:
+        connection.execute(_tallying(connection.dialect.name), rows)
+
+
+def drop_tally(connection: Connection, tally_id: TallyId) -> None:
+    """Forget what a tally had come to. Safe to repeat."""
+    connection.execute(delete(charges).where(charges.c.subject_id == tally_id))
 
 
 def of_batch(connection: Connection, batch_id: BatchId) -> list[Charge]:
     """Give the charges of an ended batch in the order in which they were made."""
     rows = connection.execute(
-        select(charges).where(charges.c.batch_id == batch_id).order_by(charges.c.id)
+        select(charges).where(charges.c.subject_id == batch_id).order_by(charges.c.id)
     )
     return [_charge(row) for row in rows]
 
@@ -122,6 +137,18 @@ def totals(
     return [_total(row) for row in connection.execute(question)]
 
 
+@cache
+def _tallying(dialect: str) -> Executable:
+    """Give the statement that adds a line, or lets it grow where it is already."""
+    into: postgresql.Insert | sqlite.Insert = (
+        postgresql.insert(charges) if dialect == "postgresql" else sqlite.insert(charges)
+    )
+    return into.on_conflict_do_update(
+        index_elements=("subject_id", "model", "over_tokens", "token_class"),
+        set_={name: into.excluded[name] for name in ("units", "amount_usd", "standard_usd")},
+    )
+
+
 def _total(row: Row[Any]) -> Total:
     found = dict(row._mapping)
     rate = found.pop("rate_usd", None)
@@ -131,6 +158,28 @@ def _total(row: Row[Any]) -> Total:
         rate_usd=None if rate is None else Decimal(rate),
         **found,
     )
+
+
+def _row(
+    line: Charge, *, subject_id: str, workspace: WorkspaceId, at: datetime
+) -> dict[str, object]:
+    return {
+        "charged_at": to_us(at),
+        "workspace_id": workspace,
+        "subject_id": subject_id,
+        "service_tier": line.service_tier,
+        "model": line.model,
+        "over_tokens": line.over_tokens,
+        "token_class": line.token_class,
+        "units": line.count,
+        "rate_usd": _text(line.rate_usd),
+        "amount_usd": _text(line.usd),
+        "standard_rate_usd": _text(line.standard_rate_usd),
+        "standard_usd": _text(line.standard_usd),
+        "uncached_rate_usd": _text(line.uncached_rate_usd),
+        "book": line.book,
+        "book_version": line.book_version,
+    }
 
 
 def _charge(row: Row[Any]) -> Charge:

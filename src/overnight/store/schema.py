@@ -165,15 +165,17 @@ journal = Table(
 
 Index("ix_journal_shard", journal.c.batch_id, journal.c.shard, journal.c.id)
 
-# The ledger: rows are added and never changed, and outlive their batch.
+# The ledger: rows are added and outlive their batch. Those of a batch never change, those of
+# real-time calls grow for up to a minute.
 charges = Table(
     "charges",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    # When the batch ended.
+    # When the batch ended, or the tally began.
     Column("charged_at", BigInteger, nullable=False),
     Column("workspace_id", Text, nullable=False),
-    Column("batch_id", Text, nullable=False),
+    # The batch, or the tally of real-time calls.
+    Column("subject_id", Text, nullable=False),
     Column("service_tier", Text, nullable=False),
     Column("model", Text, nullable=False),
     # Prompts longer than this; 0 where length changes nothing.
@@ -193,10 +195,10 @@ charges = Table(
 )
 
 Index("ix_charges_charged_at", charges.c.charged_at)
-# A batch is charged once.
+# A batch is charged once, and a tally has one row for each rate.
 Index(
     "uq_charges_line",
-    charges.c.batch_id,
+    charges.c.subject_id,
     charges.c.model,
     charges.c.over_tokens,
     charges.c.token_class,
