@@ -30,6 +30,7 @@ from overnight.pipeline.plan import Planner
 from overnight.pipeline.progress import Meter
 from overnight.pipeline.realtime import RealTime
 from overnight.pipeline.retention import Keeper
+from overnight.pipeline.till import Till
 from overnight.pipeline.wake import Wakes
 from overnight.pipeline.worker import Worker
 from overnight.pricing import shelf
@@ -84,14 +85,16 @@ async def running(
         lanes = await stack.enter_async_context(wiring.opened(settings, clock, backend))
         offer = Offer(lanes)
         tariff = await asyncio.to_thread(_tariff, settings, clock)
-        loops: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        till = Till(database=database, tariff=tariff, clock=clock)
+        loops: list[Callable[[], Coroutine[Any, Any, None]]] = [till.run]
         worker = None
         tasks: set[asyncio.Task[None]] = set()
         # After the drain: to end the worker's own task is to cut its senders.
         stack.push_async_callback(_stop, tasks)
+        stack.push_async_callback(till.close)
         if settings.worker:
             worker = _worker(settings, database, objects, lanes, clock, wakes, tariff)
-            loops = [
+            loops += [
                 worker.run,
                 _planner(settings, database, objects, offer, lanes, clock, wakes, tariff).run,
                 _keeper(settings, database, objects, clock, wakes).run,
@@ -117,7 +120,7 @@ async def running(
             meter=meter,
             tariff=tariff,
             offer=offer,
-            realtime=RealTime(lanes, clock),
+            realtime=RealTime(lanes, till, clock),
             reader=Reader(lanes=lanes, meter=meter, clock=clock, worker=worker),
         )
         http = http_app.build(service)

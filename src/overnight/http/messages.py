@@ -7,7 +7,7 @@ from litestar import Response, post
 from litestar.response import Stream
 
 from overnight.http.body import whole_body
-from overnight.http.service import AService, HttpRequest, Service
+from overnight.http.service import AService, HttpRequest, Service, workspace_of
 from overnight.model import Call, Failure, Need
 from overnight.settings import Settings
 from overnight.wire.errors import failure_error
@@ -24,8 +24,9 @@ async def create_message(request: HttpRequest, service: AService) -> Response[An
     call = await _call(request, service.settings)
     checked = await _checked(call, service, counts_tokens=False)
     need = Need(checked.input_tokens, checked.max_tokens)
+    workspace_id = workspace_of(request)
     if checked.stream:
-        events = await service.realtime.stream(call, checked.model, need)
+        events = await service.realtime.stream(call, checked.model, need, workspace_id=workspace_id)
         if isinstance(events, Failure):
             raise failure_error(events)
         return Stream(
@@ -33,7 +34,7 @@ async def create_message(request: HttpRequest, service: AService) -> Response[An
             media_type="text/event-stream; charset=utf-8",
             headers={"cache-control": "no-cache"},
         )
-    reply = await service.realtime.send(call, checked.model, need)
+    reply = await service.realtime.send(call, checked.model, need, workspace_id=workspace_id)
     if isinstance(reply, Failure):
         raise failure_error(reply)
     return Response(reply.message, media_type="application/json")

@@ -1,30 +1,41 @@
-"""Real-time calls: answered at once, before all batches, and through the same gates.
+"""Real-time calls: answered at once, before all batches, through the same gates, and charged.
 
-They never wait here. A gate that knows of them leaves room, so that batches use what is left:
-see docs/decisions/0036-real-time-first.md.
+They never wait for a gate. One that knows of them leaves room, so that batches use what is left. An
+answer waits until it is charged: see docs/decisions/0036-real-time-first.md.
 """
 
 from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 
-from overnight.backends.assembly import Assembly
+from overnight.backends import answers
+from overnight.backends.account import Account
+from overnight.backends.sse import error_event
 from overnight.clock import Clock
 from overnight.dispatch.gate import Pass
-from overnight.model import Call, Failure, FailureKind, Need, Reply
+from overnight.errors import Unavailable
+from overnight.model import Call, Failure, FailureKind, Need, Reply, Usage, WorkspaceId
 from overnight.pipeline.lanes import Lane, Lanes
+from overnight.pipeline.till import Spent, Till
 from overnight.wire.named import renamed
 
 
 class RealTime:
     """Sends calls that do not wait, each to the backend that is best off now."""
 
-    def __init__(self, lanes: Lanes, clock: Clock) -> None:
+    def __init__(self, lanes: Lanes, till: Till, clock: Clock) -> None:
         self._lanes = lanes
+        self._till = till
         self._clock = clock
 
-    async def send(self, call: Call, model: str, need: Need) -> Reply | Failure:
-        """Answer one call; where one backend cannot be reached, the next of the route is tried."""
+    async def send(
+        self, call: Call, model: str, need: Need, *, workspace_id: WorkspaceId
+    ) -> Reply | Failure:
+        """Answer one call; where one backend cannot be reached, the next of the route is tried.
+
+        Raises: Unavailable when the answer cannot be charged.
+        """
+        self._till.require_open()
         outcome: Reply | Failure = _nobody(model)
         for lane, sent in self._ways(call, model):
             passed = self._enter(lane, model, need)
@@ -36,10 +47,18 @@ class RealTime:
             self._leave(lane, passed, outcome)
             if not _was_not_sent(outcome):
                 break
+        if isinstance(outcome, Reply):
+            await self._till.charge(Spent(workspace_id, outcome.model, outcome.usage))
         return outcome
 
-    async def stream(self, call: Call, model: str, need: Need) -> AsyncIterator[bytes] | Failure:
-        """Answer one streaming call: chunks of server-sent events, as they come."""
+    async def stream(
+        self, call: Call, model: str, need: Need, *, workspace_id: WorkspaceId
+    ) -> AsyncIterator[bytes] | Failure:
+        """Answer one streaming call: chunks of server-sent events, as they come.
+
+        The last one waits for the charge, and is an error event when that cannot be stored.
+        """
+        self._till.require_open()
         outcome: AsyncIterator[bytes] | Failure = _nobody(model)
         for lane, sent in self._ways(call, model):
             passed = self._enter(lane, model, need)
@@ -49,7 +68,7 @@ class RealTime:
                 self._abandon(lane, passed)
                 raise
             if not isinstance(outcome, Failure):
-                events = self._watched(outcome, lane, passed)
+                events = self._watched(outcome, lane, passed, Spent(workspace_id, model, Usage()))
                 # Begun, so that dropping it ends the call even if nobody ever reads.
                 await anext(events)
                 return events
@@ -99,24 +118,47 @@ class RealTime:
         calls.first_byte_s.note(self._clock.seconds() - passed.started_s)
 
     async def _watched(
-        self, events: AsyncIterator[bytes], lane: Lane, passed: Pass
+        self, events: AsyncIterator[bytes], lane: Lane, passed: Pass, nothing: Spent
     ) -> AsyncIterator[bytes]:
-        """Give nothing, then the events; tell the gate what they came to."""
-        assembly = Assembly()
-        begun = False
+        """Give nothing, then the events; tell the gate and the till what they came to.
+
+        `nothing` is what was spent before the first event.
+        """
+        account, before = Account(), b""
+        charged = False
         try:
             yield b""
             async for chunk in events:
-                if not begun:
-                    begun = True
+                if not before:
                     self._note_first_byte(lane, passed)
-                assembly.feed(chunk)
+                account.feed(chunk)
+                if account.ended and not charged:
+                    charged = True
+                    try:
+                        await self._till.charge(_spent(account, nothing))
+                    except Unavailable as error:
+                        yield error_event(error.wire_type, error.message, after=before)
+                        return
+                before = (before + chunk)[-2:]
                 yield chunk
         finally:
-            if assembly.ended:
-                self._leave(lane, passed, assembly.outcome(_no_header))
-            else:
-                self._abandon(lane, passed)
+            if not charged:
+                # It broke off; what came so far was given.
+                self._till.owe(_spent(account, nothing))
+            self._conclude(lane, passed, account)
+
+    def _conclude(self, lane: Lane, passed: Pass, account: Account) -> None:
+        if account.error is not None:
+            self._leave(lane, passed, answers.refused_event(account.error, _no_header))
+        elif account.ended:
+            told = Reply(message=b"", usage=account.usage, model=account.model or "")
+            self._leave(lane, passed, told)
+        else:
+            self._abandon(lane, passed)
+
+
+def _spent(account: Account, nothing: Spent) -> Spent:
+    return nothing._replace(model=account.model or nothing.model, usage=account.usage)
 
 
 def _was_not_sent(outcome: object) -> bool:
