@@ -12,7 +12,7 @@ import msgspec
 BatchId = NewType("BatchId", str)
 WorkspaceId = NewType("WorkspaceId", str)
 WorkerId = NewType("WorkerId", str)
-TallyId = NewType("TallyId", str)
+TabId = NewType("TabId", str)
 
 # The alphabet of the wire's ids: no 0, O, I, l.
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -57,8 +57,8 @@ def new_worker_id() -> WorkerId:
     return WorkerId("worker_01" + _random_text(22))
 
 
-def new_tally_id() -> TallyId:
-    return TallyId("tally_01" + _random_text(22))
+def new_tab_id() -> TabId:
+    return TabId("tab_01" + _random_text(22))
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,10 +135,10 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     book_version: str
 
 
-class Tally(msgspec.Struct, frozen=True, kw_only=True):
+class Tab(msgspec.Struct, frozen=True, kw_only=True):
     """What real-time calls of one workspace came to: a sum that grows for up to a minute."""
 
-    id: TallyId
+    id: TabId
     workspace_id: WorkspaceId
     begun_at: datetime
     charges: tuple[Charge, ...]

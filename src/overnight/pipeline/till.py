@@ -1,7 +1,7 @@
 """The till: real-time calls are charged at the standard price, in groups, before they are answered.
 
 A group is all that ended while the one before was being stored, so a charge waits for the commit
-that runs and for its own. Each process has one sum per workspace and minute, its tally, and stores
+that runs and for its own. Each process has one sum per workspace and minute, its tab, and stores
 the sums themselves: the ledger grows by the minute and not by the call, and to store them once more
 changes nothing. See docs/decisions/0036-real-time-first.md.
 """
@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from overnight.clock import Clock
 from overnight.errors import Unavailable
-from overnight.model import Tally, TallyId, Usage, WorkspaceId, new_tally_id
+from overnight.model import Tab, TabId, Usage, WorkspaceId, new_tab_id
 from overnight.pricing.tariff import Tariff
 from overnight.store import ledger
 from overnight.store.database import Database
@@ -30,7 +30,7 @@ _RETRY_FIRST_S = 0.1
 _RETRY_CAP_S = 5.0
 # For what nobody waits for any more, at the end.
 _LAST_S = 5.0
-# A tally is never longer, whatever a backend calls its models.
+# A tab is never longer, whatever a backend calls its models.
 _MAX_KEYS = 100
 
 log = logging.getLogger(__name__)
@@ -78,10 +78,10 @@ class Till:
         self._shut = False
         self._waiting: list[_Waiting] = []
         # Those of this minute.
-        self._tallies: dict[WorkspaceId, _Tally] = {}
+        self._tabs: dict[WorkspaceId, _Tab] = {}
         self._minute: datetime | None = None
         # What the database has of them may differ from what it should have.
-        self._doubted: dict[TallyId, _Tally] = {}
+        self._doubted: dict[TabId, _Tab] = {}
         # Something waits or is doubted.
         self._due = asyncio.Event()
         self._clear = asyncio.Event()
@@ -167,7 +167,7 @@ class Till:
             await self._write(grown, doubted)
         except BaseException:
             self._waiting = group + self._waiting
-            self._doubted = doubted | {tally.id: tally for tally, _ in grown}
+            self._doubted = doubted | {tab.id: tab for tab, _ in grown}
             self._set_due()
             raise
         self._shut = False
@@ -184,51 +184,51 @@ class Till:
         """Note what is stored; those who gave up meanwhile are to be taken out again."""
         kept = [waiting for waiting in group if not waiting.stored.cancelled()]
         if len(kept) < len(group):
-            self._doubted |= {tally.id: tally for tally, _ in grown}
+            self._doubted |= {tab.id: tab for tab, _ in grown}
             self._set_due()
-            grown = _grown(self._tallies, kept, key)
-        for tally, usage in grown:
-            tally.usage |= usage
+            grown = _grown(self._tabs, kept, key)
+        for tab, usage in grown:
+            tab.usage |= usage
         for waiting in kept:
             waiting.stored.set_result(None)
 
-    async def _write(self, grown: "Sequence[_Grown]", doubted: "dict[TallyId, _Tally]") -> None:
-        tallies = {tally.id: tally for tally, _ in grown}
-        lines = {tally.id: usage for tally, usage in grown}
-        for tally in doubted.values():
-            tallies[tally.id] = tally
-            lines[tally.id] = tally.usage | lines.get(tally.id, {})
+    async def _write(self, grown: "Sequence[_Grown]", doubted: "dict[TabId, _Tab]") -> None:
+        tabs = {tab.id: tab for tab, _ in grown}
+        lines = {tab.id: usage for tab, usage in grown}
+        for tab in doubted.values():
+            tabs[tab.id] = tab
+            lines[tab.id] = tab.usage | lines.get(tab.id, {})
 
         def write(connection: Connection) -> None:
-            for tally_id in doubted:
-                ledger.drop_tally(connection, tally_id)
-            ledger.tally(connection, [self._priced(tallies[id], lines[id]) for id in lines])
+            for tab_id in doubted:
+                ledger.drop_tab(connection, tab_id)
+            ledger.tab(connection, [self._priced(tabs[id], lines[id]) for id in lines])
 
         await self._database.write(write)
 
-    def _priced(self, tally: "_Tally", usage: dict[str, Usage]) -> Tally:
-        on = tally.begun_at.date()
-        return Tally(
-            id=tally.id,
-            workspace_id=tally.workspace_id,
-            begun_at=tally.begun_at,
+    def _priced(self, tab: "_Tab", usage: dict[str, Usage]) -> Tab:
+        on = tab.begun_at.date()
+        return Tab(
+            id=tab.id,
+            workspace_id=tab.workspace_id,
+            begun_at=tab.begun_at,
             charges=self._tariff.charges(usage, tier="standard", on=on),
         )
 
-    def _open(self, group: "Iterable[_Waiting]", now: datetime) -> "dict[WorkspaceId, _Tally]":
-        """Give the tallies that grow now: one for each workspace of a group, others of its minute.
+    def _open(self, group: "Iterable[_Waiting]", now: datetime) -> "dict[WorkspaceId, _Tab]":
+        """Give the tabs that grow now: one for each workspace of a group, others of its minute.
 
         A minute is the finest width of the reports.
         """
         minute = now.replace(second=0, microsecond=0)
         if minute != self._minute:
-            self._minute, self._tallies = minute, {}
+            self._minute, self._tabs = minute, {}
         for waiting in group:
             workspace_id = waiting.spent.workspace_id
-            tally = self._tallies.get(workspace_id)
-            if tally is None or len(tally.usage) >= _MAX_KEYS:
-                self._tallies[workspace_id] = _Tally(workspace_id, now)
-        return self._tallies
+            tab = self._tabs.get(workspace_id)
+            if tab is None or len(tab.usage) >= _MAX_KEYS:
+                self._tabs[workspace_id] = _Tab(workspace_id, now)
+        return self._tabs
 
 
 class _Waiting(NamedTuple):
@@ -238,35 +238,35 @@ class _Waiting(NamedTuple):
     stored: asyncio.Future[None]
 
 
-class _Tally:
+class _Tab:
     """What the calls of one workspace came to: what the database should have."""
 
     __slots__ = ("begun_at", "id", "usage", "workspace_id")
 
     def __init__(self, workspace_id: WorkspaceId, now: datetime) -> None:
-        self.id = new_tally_id()
+        self.id = new_tab_id()
         self.workspace_id = workspace_id
         self.begun_at = now
         self.usage: dict[str, Usage] = {}
 
 
 class _Grown(NamedTuple):
-    """A tally, and the sums of it that are larger than before."""
+    """A tab, and the sums of it that are larger than before."""
 
-    tally: _Tally
+    tab: _Tab
     usage: dict[str, Usage]
 
 
 def _grown(
-    tallies: dict[WorkspaceId, _Tally],
+    tabs: dict[WorkspaceId, _Tab],
     group: Iterable[_Waiting],
     key: Callable[[str, Usage], str],
 ) -> list[_Grown]:
-    """Add a group to the tallies of its workspaces, which stay as they are."""
+    """Add a group to the tabs of its workspaces, which stay as they are."""
     added = sums((waiting.spent for waiting in group), key=key)
     grown: list[_Grown] = []
     for workspace_id, usage in added.items():
-        before = tallies[workspace_id].usage
+        before = tabs[workspace_id].usage
         after = {name: before.get(name, Usage()) + more for name, more in usage.items()}
-        grown.append(_Grown(tallies[workspace_id], after))
+        grown.append(_Grown(tabs[workspace_id], after))
     return grown

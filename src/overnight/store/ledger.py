@@ -1,6 +1,6 @@
 """The ledger: charges are added, with the end of a batch or call by call in real time.
 
-Those of a batch never change. Those of real-time calls are sums over a minute, their tally, which
+Those of a batch never change. Those of real-time calls are sums over a minute, their tab, which
 grow until it has passed: see docs/decisions/0036-real-time-first.md.
 """
 
@@ -31,8 +31,8 @@ from overnight.model import (
     Batch,
     BatchId,
     Charge,
-    Tally,
-    TallyId,
+    Tab,
+    TabId,
     WorkspaceId,
 )
 from overnight.store.schema import charges, from_us, to_us
@@ -79,23 +79,23 @@ def charge(connection: Connection, batch: Batch, made: Sequence[Charge], *, at: 
         )
 
 
-def tally(connection: Connection, tallies: Sequence[Tally]) -> None:
-    """Write what tallies have come to: the lines given take the place of those written before.
+def tab(connection: Connection, tabs: Sequence[Tab]) -> None:
+    """Write what tabs have come to: the lines given take the place of those written before.
 
     Lines that are not given stay as they are. Safe to repeat.
     """
     rows = [
         _row(line, subject_id=grown.id, workspace=grown.workspace_id, at=grown.begun_at)
-        for grown in tallies
+        for grown in tabs
         for line in grown.charges
     ]
     if rows:
-        connection.execute(_tallying(connection.dialect.name), rows)
+        connection.execute(_growing(connection.dialect.name), rows)
 
 
-def drop_tally(connection: Connection, tally_id: TallyId) -> None:
-    """Forget what a tally had come to. Safe to repeat."""
-    connection.execute(delete(charges).where(charges.c.subject_id == tally_id))
+def drop_tab(connection: Connection, tab_id: TabId) -> None:
+    """Forget what a tab had come to. Safe to repeat."""
+    connection.execute(delete(charges).where(charges.c.subject_id == tab_id))
 
 
 def of_batch(connection: Connection, batch_id: BatchId) -> list[Charge]:
@@ -138,7 +138,7 @@ def totals(
 
 
 @cache
-def _tallying(dialect: str) -> Executable:
+def _growing(dialect: str) -> Executable:
     """Give the statement that adds a line, or lets it grow where it is already."""
     into: postgresql.Insert | sqlite.Insert = (
         postgresql.insert(charges) if dialect == "postgresql" else sqlite.insert(charges)

@@ -171,10 +171,10 @@ charges = Table(
     "charges",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    # When the batch ended, or the tally began.
+    # When the batch ended, or the tab began.
     Column("charged_at", BigInteger, nullable=False),
     Column("workspace_id", Text, nullable=False),
-    # The batch, or the tally of real-time calls.
+    # The batch, or the tab of real-time calls.
     Column("subject_id", Text, nullable=False),
     Column("service_tier", Text, nullable=False),
     Column("model", Text, nullable=False),
@@ -195,7 +195,7 @@ charges = Table(
 )
 
 Index("ix_charges_charged_at", charges.c.charged_at)
-# A batch is charged once, and a tally has one row for each rate.
+# A batch is charged once, and a tab has one row for each rate.
 Index(
     "uq_charges_line",
     charges.c.subject_id,

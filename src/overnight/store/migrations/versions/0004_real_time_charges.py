@@ -1,4 +1,4 @@
-"""Charges are of batches, or of tallies of real-time calls: the column's name says so.
+"""Charges are of batches, or of tabs of real-time calls: the column's name says so.
 
 Forward only; a released migration is never edited.
 """
