@@ -241,9 +241,7 @@ class Dispatcher:
         await self._clock.sleep(settle_s)
         self._workload.begin(sending.lane, leads, sending.started_s)
 
-    async def _settle_failure(
-        self, sending: "Sending", failure: Failure, *, charged: bool
-    ) -> None:
+    async def _settle_failure(self, sending: "Sending", failure: Failure, *, charged: bool) -> None:
         work, tally = sending.work, sending.lane.gate.tally
         if failure is _STRAGGLER:
             # There is nothing to wait for.
