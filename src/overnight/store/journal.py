@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from overnight.store.batches import encode_usage
+from overnight.store.prepared import Prepared
 from overnight.store.schema import journal, shards, to_us
 from overnight.store.shards import ShardKey, Totals, is_unsealed
 
@@ -25,7 +26,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 _recorded_total = shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
 
 # Statements that run often are built once: building costs more than running them.
-_RECORD = (
+_RECORD = Prepared(
     update(shards)
     .where(
         shards.c.batch_id == bindparam("of_batch"),
@@ -42,7 +43,16 @@ _RECORD = (
         lease_expires_at=bindparam("lease_expires_at"),
     )
 )
-_JOURNAL = insert(journal)
+_JOURNAL = Prepared(
+    insert(journal)
+    .inline()
+    .values(
+        batch_id=bindparam("batch_id"),
+        shard=bindparam("shard"),
+        positions=bindparam("positions"),
+        lines=bindparam("lines"),
+    )
+)
 _LINES = (
     select(journal.c.lines)
     .where(journal.c.batch_id == bindparam("of_batch"), journal.c.shard == bindparam("of_shard"))
@@ -59,11 +69,11 @@ def record(
     commit whose answer was lost: the totals tell that the recording is there already.
     """
     lost = set()
-    rows = []
+    lease_expires_at = to_us(until)
     for recording in recordings:
         key, before, after = recording.key, recording.before, recording.after
-        changed = connection.execute(
-            _RECORD,
+        moved = _RECORD.run(
+            connection,
             {
                 "of_batch": key.batch_id,
                 "of_shard": key.number,
@@ -74,22 +84,21 @@ def record(
                 "canceled": after.canceled,
                 "expired": after.expired,
                 "usage": encode_usage(after.usage),
-                "lease_expires_at": to_us(until),
+                "lease_expires_at": lease_expires_at,
             },
         )
-        if changed.rowcount == 1:
-            rows.append(
+        if moved:
+            _JOURNAL.run(
+                connection,
                 {
                     "batch_id": key.batch_id,
                     "shard": key.number,
                     "positions": recording.positions,
                     "lines": recording.lines,
-                }
+                },
             )
         elif not _is_recorded(connection, recording):
             lost.add(key)
-    if rows:
-        connection.execute(_JOURNAL, rows)
     return lost
 
 
