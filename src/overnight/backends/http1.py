@@ -43,11 +43,15 @@ class Timeouts(NamedTuple):
 
 
 class Client:
-    """Exchanges with one origin; at most `max_idle` connections are kept without work."""
+    """Exchanges with one origin; at most `max_idle` connections are kept without work.
+
+    Belongs to the event loop in which it is made.
+    """
 
     def __init__(self, origin: Origin, *, timeouts: Timeouts, max_idle: int, max_bytes: int):
         self.timeouts = timeouts
         self.max_bytes = max_bytes
+        self._loop = asyncio.get_running_loop()
         self._origin = origin
         self._max_idle = max_idle
         self._idle: list[_Connection] = []
@@ -66,34 +70,36 @@ class Client:
 
     async def exchange(self, request: bytes, timeout_s: float | None = None) -> Answer:
         """Send a request and give its whole answer. Raises: NoAnswer."""
-        connection, ends_at = await self._connection(timeout_s)
-        return await connection.exchange(request, ends_at)
+        now, total_s = self._loop.time(), self._total_s(timeout_s)
+        connection = self._kept(now) or await self._connect(total_s)
+        return await connection.exchange(request, now + total_s)
 
     async def open(self, request: bytes, timeout_s: float | None = None) -> Stream:
         """Send a request and give its answer as soon as the head is there. Raises: NoAnswer."""
-        connection, ends_at = await self._connection(timeout_s)
+        now, total_s = self._loop.time(), self._total_s(timeout_s)
+        connection = self._kept(now) or await self._connect(total_s)
         stream = Stream(connection)
-        connection.begin(request, ends_at, stream)
+        connection.begin(request, now + total_s, stream)
         await stream.begun()
         return stream
 
-    async def _connection(self, timeout_s: float | None) -> "tuple[_Connection, float]":
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+    def _total_s(self, timeout_s: float | None) -> float:
         total_s = self.timeouts.total_s
-        if timeout_s is not None and timeout_s < total_s:
-            total_s = timeout_s
+        return total_s if timeout_s is None or timeout_s > total_s else timeout_s
+
+    def _kept(self, now: float) -> "_Connection | None":
+        """Give a connection that the server will not have closed yet."""
         while self._idle:
             connection = self._idle.pop()
             if now - connection.idle_since < _IDLE_CONNECTION_S:
-                return connection, now + total_s
+                return connection
             connection.abort()
-        return await self._connect(min(self.timeouts.connect_s, total_s)), now + total_s
+        return None
 
-    async def _connect(self, timeout_s: float) -> "_Connection":
+    async def _connect(self, total_s: float) -> "_Connection":
         if self._closed:
             raise NoAnswer(FailureKind.UNREACHABLE, "the client was closed")
-        loop = asyncio.get_running_loop()
+        loop, timeout_s = self._loop, min(self.timeouts.connect_s, total_s)
         host, port, tls = self._origin
         try:
             async with asyncio.timeout(timeout_s):
@@ -117,7 +123,7 @@ class Client:
         One by one, each would wake the server, which on few processors then stands in our way.
         """
         if not self._unsent:
-            asyncio.get_running_loop().call_soon(self._send)
+            self._loop.call_soon(self._send)
         self._unsent.append(connection)
 
     def joined(self, connection: "_Connection") -> None:
@@ -136,8 +142,7 @@ class Client:
         connection.idle_since = now
         self._idle.append(connection)
         if self._sweep is None:
-            loop = asyncio.get_running_loop()
-            self._sweep = loop.call_later(_IDLE_CONNECTION_S, self._drop_idle)
+            self._sweep = self._loop.call_later(_IDLE_CONNECTION_S, self._drop_idle)
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -146,14 +151,13 @@ class Client:
 
     def _drop_idle(self) -> None:
         """Close what nobody used for a while: the last used stand at the end."""
-        loop = asyncio.get_running_loop()
-        kept_since = loop.time() - _IDLE_CONNECTION_S
+        kept_since = self._loop.time() - _IDLE_CONNECTION_S
         self._sweep = None
         for connection in [one for one in self._idle if one.idle_since <= kept_since]:
             self._idle.remove(connection)
             connection.abort()
         if self._idle:
-            self._sweep = loop.call_later(_IDLE_CONNECTION_S, self._drop_idle)
+            self._sweep = self._loop.call_later(_IDLE_CONNECTION_S, self._drop_idle)
 
 
 class _Connection(asyncio.Protocol):

@@ -6,8 +6,9 @@ call is one HTTP request.
 """
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import certifi
@@ -73,6 +74,10 @@ class MessagesBackend:
         self._root = _root(url)
         self._origin_head = _origin_head(self._root, api_key)
         self._path = quote(urlsplit(self._root).path, safe="/%:@!$&'()*+,;=~")
+        self._post_heads = {
+            path: f"POST {self._path}{path} HTTP/1.1\r\n".encode() + self._origin_head
+            for path in (_MESSAGES, _COUNT_TOKENS)
+        }
         self._max_idle = concurrency
         self._timeouts = Timeouts(
             connect_s=connect_timeout_s,
@@ -229,18 +234,20 @@ class MessagesBackend:
 
     def _post(self, path: str, call: Call) -> bytes:
         lines = _call_head(call.api_version, call.betas, call.user_profile_id)
-        size = len(call.params)
-        return b"POST %b%b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n%b" % (
-            self._path.encode(), path.encode(), self._origin_head, lines, size, call.params,
+        params = call.params
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (
+            self._post_heads[path], lines, len(params), params,
         )  # fmt: skip
 
-    async def _exchange(self, request: bytes, timeout_s: float | None = None) -> Answer:
+    def _exchange(
+        self, request: bytes, timeout_s: float | None = None
+    ) -> Coroutine[Any, Any, Answer]:
         assert self._client is not None, "the backend has not been started"
-        return await self._client.exchange(request, timeout_s)
+        return self._client.exchange(request, timeout_s)
 
-    async def _open(self, request: bytes, timeout_s: float | None) -> Stream:
+    def _open(self, request: bytes, timeout_s: float | None) -> Coroutine[Any, Any, Stream]:
         assert self._client is not None, "the backend has not been started"
-        return await self._client.open(request, timeout_s)
+        return self._client.open(request, timeout_s)
 
     async def _model_page(self, after_id: str | None) -> answers.ModelList | Failure:
         query = {"limit": "1000"} | ({"after_id": after_id} if after_id else {})
