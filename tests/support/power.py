@@ -23,7 +23,7 @@ _STEPS: dict[str, Step] = {
     "Planner.plan.<locals>.store": "plan",
     "Leaser._claim.<locals>.claim": "claim",
     "record": "record",
-    "Sealer.seal.<locals>.<lambda>": "read journal",
+    "Sealer.seal.<locals>.read": "read journal",
     "Sealer.seal.<locals>.seal": "seal",
 }
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from overnight.model import Batch, BatchId, Counts, Lease, Shard, WorkerId, WorkspaceId
-from overnight.pipeline.held import MAX_HELD_BYTES, HeldShard, Workload
+from overnight.pipeline.held import MAX_HELD_BYTES, MAX_LINES_BYTES, HeldShard, Workload
 from overnight.pipeline.lanes import Lanes
 from overnight.store.shards import Claim, Totals
 
@@ -23,7 +23,9 @@ BATCH = Batch(
 )
 
 
-def a_shard(number: int, *, size_bytes: int = 100, fence: int = 1) -> HeldShard:
+def a_shard(
+    number: int, *, size_bytes: int = 100, fence: int = 1, totals: Totals | None = None
+) -> HeldShard:
     shard = Shard(
         batch_id=BATCH.id,
         number=number,
@@ -37,7 +39,7 @@ def a_shard(number: int, *, size_bytes: int = 100, fence: int = 1) -> HeldShard:
             shard=shard,
             batch=BATCH,
             plan_key="msgbatch_a/plan",
-            totals=Totals(),
+            totals=totals or Totals(),
             recorded_positions=frozenset(),
         )
     )
@@ -59,3 +61,24 @@ def test_to_drop_a_lost_shard_keeps_the_one_that_was_claimed_anew() -> None:
     again = workload.hold(a_shard(0, fence=3))
     workload.drop(lost)
     assert list(workload.held.values()) == [again]
+
+
+def test_result_lines_are_kept_for_the_seal_in_the_order_in_which_they_became_durable() -> None:
+    shard = a_shard(0)
+    shard.record(Totals(succeeded=1), b"one\n")
+    shard.record(Totals(succeeded=2), b"two\n")
+    assert shard.lines == [b"one\n", b"two\n"]
+
+
+def test_result_lines_are_not_kept_without_those_that_another_worker_recorded() -> None:
+    shard = a_shard(0, totals=Totals(succeeded=1))
+    shard.record(Totals(succeeded=2), b"two\n")
+    assert shard.lines is None
+
+
+def test_large_results_are_not_kept() -> None:
+    shard = a_shard(0)
+    shard.record(Totals(succeeded=1), bytes(MAX_LINES_BYTES))
+    shard.record(Totals(succeeded=2), b"\n")
+    shard.record(Totals(succeeded=3), b"\n")
+    assert shard.lines is None

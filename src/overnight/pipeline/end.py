@@ -6,13 +6,14 @@ from sqlalchemy import Connection
 
 from overnight.clock import Clock
 from overnight.model import Charge
+from overnight.pipeline.held import HeldShard
 from overnight.pipeline.wake import Wakes
 from overnight.pricing.tariff import Tariff
 from overnight.store import batches, journal, ledger, shards
 from overnight.store.batches import Ended
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
-from overnight.store.shards import SealedPart, ShardKey
+from overnight.store.shards import SealedPart
 
 
 class Sealer:
@@ -33,13 +34,20 @@ class Sealer:
         self._wakes = wakes
         self._tariff = tariff
 
-    async def seal(self, key: ShardKey, *, fence: int) -> bool:
+    async def seal(self, held: HeldShard) -> bool:
         """Seal a shard whose requests all have their outcome; False when its lease is lost.
 
         Safe to repeat: the object has the same name and bytes each time, and is not touched
         once the shard is sealed, which the caller of a commit whose answer was lost cannot know.
         """
-        lines = await self._database.read(lambda c: journal.lines(c, key, fence=fence))
+        key, fence, kept = held.key, held.fence, held.lines
+
+        def read(connection: Connection) -> list[bytes] | None:
+            if kept is None:
+                return journal.lines(connection, key, fence=fence)
+            return kept if shards.is_unsealed(connection, key, fence=fence) else None
+
+        lines = await self._database.read(read)
         if lines is None:
             return False
         data = b"".join(lines)

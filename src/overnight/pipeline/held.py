@@ -16,6 +16,8 @@ from overnight.store.shards import Claim, ShardKey, Totals
 
 # Beside few large requests the number of requests is no bound for memory.
 MAX_HELD_BYTES = 512 << 20
+# Result lines of a shard beyond this are read back from the journal for its seal.
+MAX_LINES_BYTES = 2 << 20
 
 
 class HeldShard:
@@ -26,6 +28,8 @@ class HeldShard:
         "created_on",
         "fence",
         "key",
+        "lines",
+        "lines_bytes",
         "lost",
         "request_count",
         "sealing",
@@ -47,6 +51,9 @@ class HeldShard:
         self.size_bytes = claim.shard.length_bytes
         # As of the last commit.
         self.totals: Totals = claim.totals
+        # What is journaled, for the seal; None when that is more than we have, or should keep.
+        self.lines: list[bytes] | None = [] if not claim.totals.recorded else None
+        self.lines_bytes = 0
         # Another worker has it now: nothing of it may be sent or recorded any more.
         self.lost = False
         # All is recorded and being turned into the results object.
@@ -61,6 +68,15 @@ class HeldShard:
     def recorded(self) -> bool:
         """Tell whether every request has its durable outcome."""
         return self.totals.recorded == self.request_count
+
+    def record(self, totals: Totals, lines: bytes) -> None:
+        """Note what has just become durable."""
+        self.totals = totals
+        self.lines_bytes += len(lines)
+        if self.lines_bytes > MAX_LINES_BYTES:
+            self.lines = None
+        if self.lines is not None:
+            self.lines.append(lines)
 
 
 class Work:

@@ -160,7 +160,7 @@ class Journal:
             if recording.key in lost:
                 self._lost(held)
             else:
-                held.totals = recording.after
+                held.record(recording.after, recording.lines)
                 for outcome, count in group[held].counts.items():
                     self.outcomes[outcome] += count
                 self._recorded(held)

@@ -179,7 +179,7 @@ class Worker:
         pause_s = _PAUSE_FIRST_S
         while True:
             try:
-                await self._sealer.seal(held.key, fence=held.fence)
+                await self._sealer.seal(held)
             except Exception as error:
                 # Not only disks and databases: a defect must neither stop the others nor pass
                 # in silence, for without its seal a batch never ends.
