@@ -7,13 +7,14 @@ one transaction, so a commit costs one hop and not one per statement (docs/decis
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from overnight.model import WorkerId
+from overnight.store.crew import Crew
 
 Answer = TypeVar("Answer")
 
@@ -50,8 +51,8 @@ class Database:
         self.presence = presence
         self._reader, self._writer = _Desk(reader), _Desk(writer)
         self._dialect = writer.dialect.name
-        self._read_threads = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
-        self._write_threads = ThreadPoolExecutor(writers, thread_name_prefix="store-write")
+        self._readers = Crew(readers, "store-read")
+        self._writers = Crew(writers, "store-write")
         self._on_close = on_close
 
     @property
@@ -71,7 +72,7 @@ class Database:
             # The server was restarted since this thread last asked; asking again is safe.
             return self._reader.transact(question)
 
-        return await asyncio.get_running_loop().run_in_executor(self._read_threads, run)
+        return await self._readers.run(run)
 
     async def write(self, change: Callable[[Connection], Answer]) -> Answer:
         """Make a change in one transaction: durable when this returns, undone if it raises.
@@ -79,16 +80,14 @@ class Database:
         After a lost connection the commit may have happened all the same; a change must be
         safe to repeat.
         """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._write_threads, self._writer.transact, change
-        )
+        return await self._writers.run(partial(self._writer.transact, change))
 
     async def close(self) -> None:
         """Wait for running transactions and release everything."""
 
         def run() -> None:
-            self._read_threads.shutdown()
-            self._write_threads.shutdown()
+            self._readers.close()
+            self._writers.close()
             self.presence.close()
             # One engine may serve both desks: all its connections come back before it goes.
             desks = (self._reader, self._writer)
