@@ -5,7 +5,6 @@ same for one outcome as for hundreds, and none waits longer than two commits.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -71,9 +70,11 @@ class Journal:
         self._full_group = full_group
         self._group: dict[HeldShard, _Entries] = {}
         self._size = 0
-        self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._arrived = asyncio.Event()
-        self._full = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._committed: asyncio.Future[None] = self._loop.create_future()
+        # The group is full, or has waited long enough.
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._committing = asyncio.Lock()
         self._stopping = False
         # Since the start: what is durable, in how many outcomes at a time, and what that took.
@@ -98,13 +99,14 @@ class Journal:
 
         `line` is a result line without its LF.
         """
+        if not self._group:
+            self._timer = self._loop.call_later(_GATHER_S, self._due.set)
         entries = self._group.get(held)
         if entries is None:
             entries = self._group[held] = _Entries()
-            self._arrived.set()
         self._size += 1
         if self._size == self._full_group:
-            self._full.set()
+            self._due.set()
         entries.positions.append(position)
         entries.lines.append(line)
         entries.counts[outcome] += 1
@@ -120,20 +122,14 @@ class Journal:
     async def run(self) -> None:
         """Commit groups until `stop`."""
         while not self._stopping:
-            await self._arrived.wait()
-            await self._gather()
+            await self._due.wait()
+            self._due.clear()
             await self._commit()
 
     def stop(self) -> None:
         """Let `run` return after the group it commits now."""
         self._stopping = True
-        self._arrived.set()
-        self._full.set()
-
-    async def _gather(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GATHER_S):
-                await self._full.wait()
+        self._due.set()
 
     async def flush(self) -> None:
         """Return once all that was added so far is durable."""
@@ -147,11 +143,11 @@ class Journal:
 
     async def _commit_group(self) -> None:
         group, committed = self._group, self._committed
-        self._group, self._committed = {}, asyncio.get_running_loop().create_future()
+        self._group, self._committed = {}, self._loop.create_future()
         self.group_sizes.note(self._size)
         self._size = 0
-        self._arrived.clear()
-        self._full.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         recordings = [_recording(held, entries) for held, entries in group.items()]
         started_s = time.perf_counter()
         lost = await self._write(recordings)
