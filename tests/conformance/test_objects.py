@@ -15,7 +15,7 @@ def objects(tmp_path: Path) -> ObjectDirectory:
 
 
 def whole(objects: ObjectDirectory, key: str) -> bytes:
-    return b"".join(objects.chunks(key, 3))
+    return b"".join(objects.chunks([key], 3))
 
 
 def test_an_object_is_read_as_it_was_put(objects: ObjectDirectory) -> None:
@@ -60,7 +60,15 @@ def test_the_same_object_may_be_put_twice(objects: ObjectDirectory) -> None:
 
 def test_an_empty_object_has_no_chunks(objects: ObjectDirectory) -> None:
     objects.put("group/name", b"")
-    assert list(objects.chunks("group/name", 3)) == []
+    assert list(objects.chunks(["group/name"], 3)) == []
+
+
+def test_chunks_reach_over_the_ends_of_objects(objects: ObjectDirectory) -> None:
+    contents = [b"01234", b"5", b"", b"6789abcdef"]
+    keys = [f"group/{number}" for number in range(len(contents))]
+    for key, content in zip(keys, contents, strict=True):
+        objects.put(key, content)
+    assert list(objects.chunks(keys, 4, first=1)) == [b"0", b"1234", b"5678", b"9abc", b"def"]
 
 
 def test_a_range_beyond_the_end_is_an_error(objects: ObjectDirectory) -> None:

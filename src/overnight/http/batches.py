@@ -133,6 +133,7 @@ async def get_results(request: HttpRequest, batch_id: FromPath[str], service: AS
         media_type="application/x-jsonl",
         headers={
             "content-disposition": f'attachment; filename="{batch.id}_results.jsonl"',
+            "content-length": str(sum(part.size_bytes for part in parts)),
             "cache-control": "no-store",
         },
     )
@@ -206,12 +207,12 @@ async def _estimate_id(request: HttpRequest, service: Service) -> str | None:
 
 async def _stream(service: Service, parts: list[SealedPart]) -> AsyncIterator[bytes]:
     """Read part after part; the next chunk is read while the last one is being sent."""
-    for part in parts:
-        chunks = service.objects.chunks(part.key, _FIRST_CHUNK_BYTES, then=_CHUNK_BYTES)
+    keys = [part.key for part in parts]
+    chunks = service.objects.chunks(keys, _CHUNK_BYTES, first=_FIRST_CHUNK_BYTES)
+    upcoming = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))
+    while chunk := await upcoming:
         upcoming = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))
-        while chunk := await upcoming:
-            upcoming = asyncio.ensure_future(asyncio.to_thread(next, chunks, b""))
-            yield chunk
+        yield chunk
 
 
 routes = [create_batch, list_batches, get_batch, cancel_batch, delete_batch, get_results]

@@ -5,7 +5,7 @@ All functions block; callers run them in threads.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -109,15 +109,25 @@ class ObjectDirectory:
             raise EOFError(f"{key}: {len(data)} bytes at {offset}, {length} wanted")
         return data
 
-    def chunks(self, key: str, size: int, *, then: int | None = None) -> Iterator[bytes]:
-        """Read an object in pieces of `size` bytes, or `then` after the first one.
+    def chunks(
+        self, keys: Iterable[str], size: int, *, first: int | None = None
+    ) -> Iterator[bytes]:
+        """Read objects one behind the other in pieces of `size` bytes, or `first` at the beginning.
 
         Raises: FileNotFoundError.
         """
-        with open(self._root / key, "rb", buffering=0) as file:
-            while chunk := file.read(size):
-                yield chunk
-                size = then or size
+        wanted = first or size
+        pieces: list[bytes] = []
+        for key in keys:
+            with open(self._root / key, "rb", buffering=0) as file:
+                while piece := file.read(wanted):
+                    pieces.append(piece)
+                    wanted -= len(piece)
+                    if not wanted:
+                        yield b"".join(pieces)
+                        pieces, wanted = [], size
+        if pieces:
+            yield b"".join(pieces)
 
     def delete(self, key: str) -> None:
         """Delete an object. Idempotent."""
