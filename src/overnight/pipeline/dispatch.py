@@ -141,15 +141,18 @@ class Dispatcher:
     async def _send(self, sending: "Sending", task: asyncio.Task[None], left_s: float) -> None:
         work, held, lane = sending.work, sending.work.held, sending.lane
         gate, route = lane.gate, self._lanes.route(work.route)
+        target = route.targets[lane.id]
         passed = gate.enter(work.route, sending.need, sending.started_s, attempts=work.calls)
         work.calls += 1
         route.took(lane.id)
-        gate.tally.leaders_sent += bool(sending.leads)
-        gate.tally.fallbacks += route.targets[lane.id].fallback
+        if sending.leads:
+            gate.tally.leaders_sent += 1
+        if target.fallback:
+            gate.tally.fallbacks += 1
         held.sending.add(task)
         self._calling[passed] = task
         try:
-            answer = await self._answer(sending, route.targets[lane.id], left_s)
+            answer = await self._answer(sending, target, left_s)
         except asyncio.CancelledError:
             stopped = held.lost or held.stop == "expired"
             if self._workload.draining or not (stopped or passed.cut):
