@@ -226,3 +226,24 @@ async def test_tls_is_used_and_its_certificates_are_verified(
     else:
         assert isinstance(result, Failure) and result.kind is FailureKind.UNREACHABLE
         assert "certificate" in result.message
+
+
+async def test_a_connection_goes_to_the_given_address_and_proves_the_host() -> None:
+    authority = trustme.CA()
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("nowhere.invalid").configure_cert(serving)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    timeouts = Timeouts(connect_s=5, first_byte_s=5, idle_s=5, total_s=10)
+    async with RawServer([OK], tls=serving) as server:
+        port = urlsplit(server.url).port
+        assert port is not None
+        for host, proven in (("nowhere.invalid", True), ("elsewhere.invalid", False)):
+            origin = Origin(host, port, trusting, address="127.0.0.1")
+            made = Client(origin, timeouts=timeouts, max_idle=0, max_bytes=MAX_BYTES)
+            if proven:
+                assert (await made.exchange(REQUEST)).body == b"fine"
+            else:
+                with pytest.raises(NoAnswer, match="Hostname mismatch"):
+                    await made.exchange(REQUEST)
+            made.close()

@@ -31,6 +31,8 @@ class Origin(NamedTuple):
     port: int
     # None: plain TCP.
     tls: ssl.SSLContext | None
+    # Connect here instead of asking for the host's addresses; TLS still proves the host.
+    address: str | None = None
 
 
 class Timeouts(NamedTuple):
@@ -100,11 +102,15 @@ class Client:
         if self._closed:
             raise NoAnswer(FailureKind.UNREACHABLE, "the client was closed")
         loop, timeout_s = self._loop, min(self.timeouts.connect_s, total_s)
-        host, port, tls = self._origin
+        host, port, tls, address = self._origin
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self, loop), host, port, ssl=tls
+                    lambda: _Connection(self, loop),
+                    address or host,
+                    port,
+                    ssl=tls,
+                    server_hostname=host if tls else None,
                 )
         except TimeoutError:
             reason = f"no connection within {timeout_s:g} s"
