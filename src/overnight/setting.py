@@ -11,10 +11,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from overnight.targets import read_networks
+
 ENV_PREFIX = "OVERNIGHT_"
+# Of the characters that `openssl rand -hex 16` makes, these hold 128 bits.
+MIN_SECRET = 32
 
 Kind = Literal["text", "whole", "number", "switch", "path", "list", "choice"]
-Form = Literal["any", "backend", "url", "database", "keys", "book", "ggufs", "weights"]
+Form = Literal[
+    "any", "backend", "url", "database", "keys", "book", "ggufs", "weights", "networks", "secret"
+]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,9 +92,7 @@ def converted(setting: Setting, value: object, folder: Path | None) -> object:
                 )
             return value
         case "list":
-            if setting.spec.form == "weights":
-                return _weights(value)
-            return _ggufs(value, folder) if setting.spec.form == "ggufs" else _keys(value)
+            return _listed(setting.spec.form, value, folder)
         case "path":
             return (folder or Path()) / Path(_text(value)).expanduser()
         case "text":
@@ -167,6 +171,31 @@ def _entries(value: object) -> list[str]:
         raise ValueError("must be a list of texts") from None
 
 
+def _listed(form: Form, value: object, folder: Path | None) -> tuple[str, ...]:
+    match form:
+        case "ggufs":
+            return _ggufs(value, folder)
+        case "networks":
+            return _networks(value)
+        case "weights":
+            return _weights(value)
+        case _:
+            return _keys(value)
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    entries = _entries(value)
+    for position, entry in enumerate(entries):
+        try:
+            read_networks([entry])
+        except ValueError:
+            raise ValueError(
+                f"entry {position} must be a network like 10.0.0.0/8 or fd00::/8, "
+                "with all bits after its length 0, or one address"
+            ) from None
+    return tuple(entries)
+
+
 def _ggufs(value: object, folder: Path | None) -> tuple[str, ...]:
     """Read `path` or `name=path` entries; a path is relative to the folder of its file."""
     found: list[str] = []
@@ -219,6 +248,8 @@ def _formed(form: Form, text: str) -> str:
             choice = "simulator or " if form == "backend" else ""
             raise ValueError(f"must be {choice}an absolute http or https URL")
         return text.rstrip("/")
+    if form == "secret" and len(text) < MIN_SECRET:
+        raise ValueError(f"must have at least {MIN_SECRET} characters")
     if form == "database" and not re.match(r"(postgresql|postgres)(\+\w+)?://", text):
         raise ValueError("must begin with postgresql://")
     return text

@@ -313,6 +313,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             secret=True,
         ),
     ] = ()
+    server_secret: Annotated[
+        str | None,
+        Spec(
+            about="Secret from which others are derived, such as those that sign webhooks. "
+            "Without it one is made in the data folder. All processes of a service need the same.",
+            form="secret",
+            secret=True,
+        ),
+    ] = None
     open: Annotated[
         bool, Spec(about="Allow an address others can reach although no key is set.")
     ] = False
@@ -323,6 +332,42 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "keys are set), or whoever reaches the address."
         ),
     ] = "key"
+    webhooks_allow: Annotated[
+        tuple[str, ...],
+        Spec(
+            about="Networks that webhooks may be sent to although they are not public, as "
+            "CIDR: 127.0.0.0/8. There http will do.",
+            form="networks",
+        ),
+    ] = ()
+    webhooks_timeout_s: Annotated[
+        float,
+        Spec(
+            about="Time a receiver has to answer a webhook, connecting included.",
+            unit="seconds",
+            low=0.1,
+            high=60,
+        ),
+    ] = 10.0
+    webhooks_disable_after_s: Annotated[
+        int,
+        Spec(
+            about="How long every delivery to a webhook endpoint must have failed until it is "
+            "disabled.",
+            unit="seconds",
+            low=1,
+            high=365 * _DAY_S,
+        ),
+    ] = 2 * _DAY_S
+    webhooks_log_s: Annotated[
+        int,
+        Spec(
+            about="How long events and the log of their deliveries are kept.",
+            unit="seconds",
+            low=_DAY_S,
+            high=3_650 * _DAY_S,
+        ),
+    ] = 30 * _DAY_S
     live_counts: Annotated[
         bool,
         Spec(about="Count results on the wire while a batch runs; the real API does not."),
