@@ -13,6 +13,8 @@ BatchId = NewType("BatchId", str)
 WorkspaceId = NewType("WorkspaceId", str)
 WorkerId = NewType("WorkerId", str)
 TabId = NewType("TabId", str)
+WebhookId = NewType("WebhookId", str)
+EventId = NewType("EventId", str)
 
 # The alphabet of the wire's ids: no 0, O, I, l.
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -26,6 +28,16 @@ _AUTO_CACHED = " (auto-cached)"
 BatchStatus = Literal["in_progress", "canceling", "ended"]
 OutcomeType = Literal["succeeded", "errored", "canceled", "expired"]
 ServiceTier = Literal["batch", "standard"]
+# What becomes true of a batch, in the order in which it can.
+BatchEvent = Literal[
+    "message_batch.canceling",
+    "message_batch.ended",
+    "message_batch.archived",
+    "message_batch.deleted",
+]
+EventType = BatchEvent | Literal["webhook_endpoint.test"]
+WebhookState = Literal["enabled", "disabled"]
+DeliveryState = Literal["pending", "acknowledged", "failed"]
 
 
 def _random_text(length: int) -> str:
@@ -59,6 +71,14 @@ def new_worker_id() -> WorkerId:
 
 def new_tab_id() -> TabId:
     return TabId("tab_01" + _random_text(22))
+
+
+def new_webhook_id() -> WebhookId:
+    return WebhookId("whep_01" + _random_text(22))
+
+
+def new_event_id() -> EventId:
+    return EventId("whe_01" + _random_text(22))
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -328,3 +348,60 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     length_bytes: int
     request_count: int
     lease: Lease
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint that a workspace wants to be told its events at."""
+
+    id: WebhookId
+    workspace_id: WorkspaceId
+    url: str
+    events: tuple[BatchEvent, ...]
+    name: str = ""
+    description: str = ""
+    state: WebhookState = "enabled"
+    # Why the service disabled it; empty while enabled, and when its owner did it.
+    disabled_reason: str = ""
+    created_at: datetime
+    updated_at: datetime
+    # The first attempt that failed since the last one that did not.
+    failing_since: datetime | None = None
+    # What its signing secret is derived from; the secret itself is kept nowhere.
+    seed: bytes
+    # Of the secret before the last rotation, which still signs until then.
+    previous_seed: bytes | None = None
+    previous_until: datetime | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that became true. Of one subject the later event has the higher number."""
+
+    number: int
+    id: EventId
+    type: EventType
+    # The batch, or for a test the webhook.
+    subject_id: str
+    workspace_id: WorkspaceId
+    created_at: datetime
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """An event on its way to one webhook: a row of the delivery log."""
+
+    webhook_id: WebhookId
+    event: Event
+    state: DeliveryState
+    # Attempts so far, the one under way included.
+    attempts: int = 0
+    # Attempts since it was last put on its way: the place in the back-off.
+    tries: int = 0
+    # When the next attempt is due; None when there is none, and while the webhook is disabled.
+    next_attempt_at: datetime | None = None
+    # An attempt is under way.
+    under_way: bool = False
+    # Of the last attempt; status and time are None where no answer came.
+    last_attempt_at: datetime | None = None
+    last_status: int | None = None
+    last_error: str | None = None
+    last_duration_ms: int | None = None
+    acknowledged_at: datetime | None = None

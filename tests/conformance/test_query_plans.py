@@ -9,8 +9,16 @@ import pytest
 from sqlalchemy import Connection, event, text
 from tests.support.service import DAY, START
 
-from overnight.model import BatchId, WorkerId, WorkspaceId
-from overnight.store import batches, journal, ledger, shards
+from overnight.model import (
+    BatchId,
+    Delivery,
+    Event,
+    EventId,
+    WebhookId,
+    WorkerId,
+    WorkspaceId,
+)
+from overnight.store import batches, journal, ledger, outbox, shards, webhooks
 from overnight.store.database import Database
 
 WORKSPACE = WorkspaceId("wrkspc_01")
@@ -36,8 +44,34 @@ VALUES (:at, :workspace, :id, 'batch', 'm', 0, 'input', 1, 'b', '1')
 _JOURNAL = """
 INSERT INTO journal (batch_id, shard, positions, lines) VALUES (:id, 0, :none, :none)
 """
+_WEBHOOKS = """
+INSERT INTO webhooks (id, workspace_id, url, events, name, description, state, disabled_reason,
+  created_at, updated_at, seed)
+VALUES (:id, :workspace, 'u', 'message_batch.ended', '', '', 'enabled', '', :at, :at, :none)
+"""
+_EVENTS = """
+INSERT INTO webhook_events (number, id, type, subject_id, workspace_id, created_at)
+VALUES (:number, :id, 'message_batch.ended', :id, :workspace, :at)
+"""
+# Nearly all of them acknowledged, as in a log.
+_DELIVERIES = """
+INSERT INTO webhook_deliveries (webhook_id, event_number, subject_id, state, next_attempt_at, owner)
+VALUES (:webhook, :number, :id, :state, :due, :owner)
+"""
 
 Ask = Callable[[Connection], Any]
+_DELIVERY = Delivery(
+    webhook_id=WebhookId("msgbatch_1"),
+    event=Event(
+        number=5,
+        id=EventId("msgbatch_5"),
+        type="message_batch.ended",
+        subject_id="msgbatch_5",
+        workspace_id=WORKSPACE,
+        created_at=START,
+    ),
+    state="pending",
+)
 _CURSOR = (START, "msgbatch_5")
 
 QUERIES: dict[str, tuple[Ask, str]] = {
@@ -90,6 +124,27 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         ),
         "ix_charges_charged_at",
     ),
+    "due deliveries": (
+        lambda c: outbox.due(c, now=START, limit=64, without=[WebhookId("msgbatch_1")]),
+        "ix_webhook_deliveries_due",
+    ),
+    "first attempts": (
+        lambda c: outbox.unsettled(c, [_DELIVERY]),
+        "ix_webhook_deliveries_subject",
+    ),
+    "owners of attempts": (outbox.owners, "ix_webhook_deliveries_owner"),
+    "log of deliveries": (
+        lambda c: outbox.page(c, WebhookId("msgbatch_1"), limit=20),
+        "webhook_deliveries",
+    ),
+    "old events": (
+        lambda c: outbox.forget(c, before=START - 400 * DAY, limit=100),
+        "ix_webhook_events_created_at",
+    ),
+    "subscribers": (
+        lambda c: webhooks.subscribers(c, WORKSPACE, "message_batch.ended"),
+        "ix_webhooks_list",
+    ),
 }  # fmt: skip
 
 
@@ -101,7 +156,10 @@ async def filled(database: Database) -> Database:
         connection.execute(text(_BATCHES), rows)
         connection.execute(text(_SHARDS), rows)
         connection.execute(text(_CHARGES), rows)
-        connection.execute(text(_JOURNAL), [row | {"none": b""} for row in rows])
+        connection.execute(text(_JOURNAL), rows)
+        connection.execute(text(_WEBHOOKS), rows)
+        connection.execute(text(_EVENTS), rows)
+        connection.execute(text(_DELIVERIES), rows)
         connection.execute(text("ANALYZE"))
 
     await database.write(fill)
@@ -117,6 +175,12 @@ def _row(number: int) -> dict[str, Any]:
         "status": "ended" if ended else "in_progress",
         "at": at,
         "ended": at if ended else None,
+        "none": b"",
+        "number": number + 1,
+        "webhook": f"msgbatch_{number % 30}",
+        "state": "acknowledged" if ended else "pending",
+        "due": None if ended else at,
+        "owner": None if ended else "worker",
     }
 
 
@@ -125,7 +189,9 @@ async def test_a_frequent_query_uses_its_index(filled: Database, query: str) -> 
     ask, index = QUERIES[query]
     plan = await filled.write(lambda c: _first_plan(c, ask))
     assert index in plan, plan
-    assert not re.search(r"Seq Scan|SCAN (?:batches|shards|journal|charges)(?! USING)", plan), plan
+    assert not re.search(
+        r"Seq Scan|SCAN (?:batches|shards|journal|charges|webhook\w*\b)(?! USING)", plan
+    ), plan
 
 
 def _first_plan(connection: Connection, ask: Ask) -> str:

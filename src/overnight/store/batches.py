@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from overnight import lifecycle
 from overnight.model import Batch, BatchId, BatchStatus, Counts, Usage, WorkspaceId
+from overnight.store import outbox
 from overnight.store.schema import batches, from_optional_us, from_us, shards, to_us
 
 # Under the text of a `model.UsageKey`.
@@ -222,11 +223,14 @@ def cancel(
         return None
     canceled = lifecycle.cancel(_batch(row), now=now)
     assert canceled.cancel_initiated_at is not None
+    if row.status == canceled.status:
+        return canceled
     connection.execute(
         update(batches)
         .where(batches.c.id == batch_id)
         .values(status=canceled.status, cancel_initiated_at=to_us(canceled.cancel_initiated_at))
     )
+    outbox.record(connection, canceled, "message_batch.canceling", at=now)
     return canceled
 
 
@@ -239,12 +243,14 @@ def mark_deleted(
     ).one_or_none()
     if row is None:
         return False
-    lifecycle.refuse_delete(_batch(row))
+    batch = _batch(row)
+    lifecycle.refuse_delete(batch)
     connection.execute(
         update(batches)
         .where(batches.c.id == batch_id)
         .values(deleted_at=to_us(now), idempotency_key=None)
     )
+    outbox.record(connection, batch, "message_batch.deleted", at=now)
     return True
 
 
@@ -353,6 +359,7 @@ def end_if_sealed(connection: Connection, batch_id: BatchId, *, now: datetime) -
             usage=encode_usage(usage),
         )
     )
+    outbox.record(connection, ended, "message_batch.ended", at=now)
     return Ended(batch=ended, usage=usage)
 
 
@@ -372,15 +379,15 @@ def due_for_archive(connection: Connection, *, now: datetime, limit: int) -> lis
 
 def mark_archived(connection: Connection, batch_id: BatchId, *, now: datetime) -> bool:
     row = connection.execute(_LOCKED, {"of_id": batch_id}).one_or_none()
-    if row is None:
+    if row is None or row.deleted_at is not None:
         return False
+    if row.archived_at is not None:
+        return True
     archived = lifecycle.archive(_batch(row), now=now)
-    assert archived.archived_at is not None
     connection.execute(
-        update(batches)
-        .where(batches.c.id == batch_id)
-        .values(archived_at=to_us(archived.archived_at))
+        update(batches).where(batches.c.id == batch_id).values(archived_at=to_us(now))
     )
+    outbox.record(connection, archived, "message_batch.archived", at=now)
     return True
 
 

@@ -217,6 +217,86 @@ estimates = Table(
     Column("high_usd", Text, nullable=False),
 )
 
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("workspace_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    # Comma separated.
+    Column("events", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("disabled_reason", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("failing_since", BigInteger),
+    # No secrets: what they are derived from together with the server's own.
+    Column("seed", LargeBinary, nullable=False),
+    Column("previous_seed", LargeBinary),
+    Column("previous_until", BigInteger),
+)
+
+Index("ix_webhooks_list", webhooks.c.workspace_id, webhooks.c.created_at, webhooks.c.id)
+
+# The outbox: a row is added in the transaction that makes the event true, if anyone is to be told.
+events = Table(
+    "webhook_events",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    # The batch, which may be gone, or for a test the webhook.
+    Column("subject_id", Text, nullable=False),
+    Column("workspace_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+Index("uq_webhook_events_id", events.c.id, unique=True)
+Index("ix_webhook_events_created_at", events.c.created_at)
+
+# An event on its way to one webhook, and afterwards what came of it.
+deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("webhook_id", Text, primary_key=True),
+    Column("event_number", BigInteger, primary_key=True),
+    # That of the event: those of one subject are first sent in order.
+    Column("subject_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    # While an attempt is under way: when others may take it for lost. NULL: nothing is due.
+    Column("next_attempt_at", BigInteger),
+    # The worker whose attempt is under way.
+    Column("owner", Text),
+    Column("last_attempt_at", BigInteger),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("last_duration_ms", Integer),
+    Column("acknowledged_at", BigInteger),
+    ForeignKeyConstraint(["webhook_id"], ["webhooks.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["event_number"], ["webhook_events.number"], ondelete="CASCADE"),
+)
+
+Index(
+    "ix_webhook_deliveries_due",
+    deliveries.c.next_attempt_at,
+    deliveries.c.event_number,
+    sqlite_where=deliveries.c.next_attempt_at.is_not(None),
+    postgresql_where=deliveries.c.next_attempt_at.is_not(None),
+)
+Index(
+    "ix_webhook_deliveries_owner",
+    deliveries.c.owner,
+    sqlite_where=deliveries.c.owner.is_not(None),
+    postgresql_where=deliveries.c.owner.is_not(None),
+)
+Index("ix_webhook_deliveries_subject", deliveries.c.subject_id, deliveries.c.webhook_id)
+# Its cascade from an event looks here.
+Index("ix_webhook_deliveries_event", deliveries.c.event_number)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
