@@ -16,12 +16,13 @@ from litestar.types import ASGIApp
 
 from overnight import __version__, wiring
 from overnight.access.keys import Keyring, workspace_id
+from overnight.access.secret import ServerSecret, open_secret
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
 from overnight.http import app as http_app
 from overnight.http.service import Service
-from overnight.model import Batch, WorkspaceId
+from overnight.model import Batch, WorkerId, WorkspaceId
 from overnight.pipeline.accept import Acceptor
 from overnight.pipeline.autocache import AutoCache
 from overnight.pipeline.lanes import Lanes
@@ -40,7 +41,10 @@ from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 from overnight.store.postgres import open_postgres
 from overnight.store.sqlite import open_sqlite
+from overnight.targets import read_networks
 from overnight.telemetry.reading import Reader
+from overnight.webhooks.delivery import Deliverer
+from overnight.webhooks.sender import Sender
 from overnight.wire.params import Rules
 
 # The event loop shares the interpreter with threads that write and plan: a thread that has
@@ -82,6 +86,7 @@ async def running(
             database = await asyncio.to_thread(open_database, settings)
         stack.push_async_callback(database.close)
         objects = await asyncio.to_thread(ObjectDirectory, settings.data / "objects")
+        secret = await asyncio.to_thread(open_secret, settings.server_secret, settings.data)
         lanes = await stack.enter_async_context(wiring.opened(settings, clock, backend))
         offer = Offer(lanes)
         tariff = await asyncio.to_thread(_tariff, settings, clock)
@@ -89,11 +94,16 @@ async def running(
         loops: list[Callable[[], Coroutine[Any, Any, None]]] = [till.run]
         worker = None
         tasks: set[asyncio.Task[None]] = set()
+        if settings.worker:
+            worker = _worker(settings, database, objects, lanes, clock, wakes, tariff)
+            deliverer = _deliverer(settings, worker.id, database, clock, wakes, secret)
+            # Last of all that works: what ends in the drain is told, too.
+            stack.push_async_callback(deliverer.drain, settings.webhooks_timeout_s)
+            loops.append(deliverer.run)
         # After the drain: to end the worker's own task is to cut its senders.
         stack.push_async_callback(_stop, tasks)
         stack.push_async_callback(till.close)
-        if settings.worker:
-            worker = _worker(settings, database, objects, lanes, clock, wakes, tariff)
+        if worker is not None:
             loops += [
                 worker.run,
                 _planner(settings, database, objects, offer, lanes, clock, wakes, tariff).run,
@@ -116,6 +126,7 @@ async def running(
             clock=clock,
             wakes=wakes,
             keyring=Keyring(settings.api_keys),
+            secret=secret,
             acceptor=_acceptor(settings, database, objects, clock, wakes),
             meter=meter,
             tariff=tariff,
@@ -318,6 +329,29 @@ def _weights(settings: Settings) -> dict[WorkspaceId, float]:
         WorkspaceId(name) if name.startswith("wrkspc_") else workspace_id(name): float(weight)
         for name, _, weight in entries
     }
+
+
+def _deliverer(
+    settings: Settings,
+    owner: WorkerId,
+    database: Database,
+    clock: Clock,
+    wakes: Wakes,
+    secret: ServerSecret,
+) -> Deliverer:
+    allowed = read_networks(settings.webhooks_allow)
+    return Deliverer(
+        owner=owner,
+        database=database,
+        clock=clock,
+        wakes=wakes,
+        random=Random(),
+        secret=secret,
+        sender=Sender(allowed=allowed, timeout_s=settings.webhooks_timeout_s),
+        sweep_interval_s=settings.sweep_interval_s,
+        disable_after_s=settings.webhooks_disable_after_s,
+        log_s=settings.webhooks_log_s,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

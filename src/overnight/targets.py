@@ -120,6 +120,20 @@ def refusal(target: Target, addresses: Sequence[str], allowed: Sequence[Network]
     return None
 
 
+def admit(url: str, allowed: Sequence[Network]) -> None:
+    """Refuse a URL for what can be told without asking DNS. Raises: InvalidRequest."""
+    target = read_target(url)
+    literal = literal_addresses(target)
+    why = refusal(target, literal, allowed) if literal else None
+    if target.scheme == "http" and not literal and not allowed:
+        why = "it is not https"
+    if why is not None:
+        raise InvalidRequest(
+            f"url: {why}",
+            hint="only https to public addresses; --webhooks-allow CIDR opens other networks",
+        )
+
+
 def literal_addresses(target: Target) -> list[str]:
     """Give the address that the host itself is; empty for a name, which only DNS can tell."""
     try:

@@ -24,12 +24,14 @@ from overnight.http import (
     batches,
     calculator,
     costs,
+    deliveries,
     extensions,
     messages,
     metrics,
     models,
     prices,
     reports,
+    webhooks,
 )
 from overnight.http.service import WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
@@ -57,10 +59,12 @@ def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = 
             *batches.routes,
             *calculator.routes,
             *costs.routes,
+            *deliveries.routes,
             *extensions.routes,
             *metrics.routes(service.settings),
             *prices.routes,
             *reports.routes,
+            *webhooks.routes,
             messages.create_message,
             messages.count_tokens,
             models.list_models,

@@ -99,6 +99,7 @@ async def cancel_batch(
     if batch is None:
         raise _unknown(batch_id)
     service.wakes.stopped.ring()
+    service.wakes.events.ring()
     return _show(request, service, batch)
 
 
@@ -115,6 +116,7 @@ async def delete_batch(
     if not deleted:
         raise _unknown(batch_id)
     service.wakes.cleared.ring()
+    service.wakes.events.ring()
     return Response(DeletedMessageBatch(id=batch_id), media_type="application/json")
 
 

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from overnight.access.keys import Keyring
+from overnight.access.secret import ServerSecret
 from overnight.clock import Clock
 from overnight.model import WorkspaceId
 from overnight.pipeline.accept import Acceptor
@@ -36,6 +37,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     wakes: Wakes
     keyring: Keyring
+    secret: ServerSecret
     acceptor: Acceptor
     meter: Meter
     tariff: Tariff

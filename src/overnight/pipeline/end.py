@@ -65,6 +65,7 @@ class Sealer:
         sealed, ended = await self._database.write(seal)
         if ended:
             self._wakes.cleared.ring()
+            self._wakes.events.ring()
         return sealed
 
     def _charges(self, ended: Ended) -> tuple[Charge, ...]:

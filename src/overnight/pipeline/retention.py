@@ -72,6 +72,7 @@ class Keeper:
             # Unreadable first, gone second: a crash between the two leaves only bytes behind,
             # which go when the batch is deleted.
             await self._database.write(partial(batches.mark_archived, batch_id=batch_id, now=now))
+            self._wakes.events.ring()
             await asyncio.to_thread(self._objects.delete_group, batch_id)
 
     async def _drop_spent_plans(self) -> None:

@@ -46,6 +46,8 @@ class Wakes:
         self.stopped = Wake()
         # A batch ended or was deleted: look for what can be cleared away.
         self.cleared = Wake()
+        # Something became true that webhooks tell of.
+        self.events = Wake()
         # The service stops: streams to clients end.
         self.closing = asyncio.Event()
 

@@ -59,9 +59,13 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests: list[EnvelopeRequest]
 
 
-def timestamp(moment: datetime | None) -> str | None:
+def timestamp(at: datetime | None) -> str | None:
     """Write a moment as the wire does: microseconds and `+00:00`."""
-    return None if moment is None else moment.isoformat(timespec="microseconds")
+    return None if at is None else moment(at)
+
+
+def moment(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds")
 
 
 def request_counts(counts: Counts) -> RequestCounts:
@@ -81,16 +85,14 @@ def message_batch(batch: Batch, *, base_url: str) -> MessageBatch:
     credential to `results_url`, so it must have the origin that the client trusts.
     """
     ended = batch.status == "ended"
-    created_at, expires_at = timestamp(batch.created_at), timestamp(batch.expires_at)
-    assert created_at is not None and expires_at is not None
     return MessageBatch(
         id=batch.id,
         type="message_batch",
         processing_status=batch.status,
         request_counts=request_counts(batch.counts),
         ended_at=timestamp(batch.ended_at),
-        created_at=created_at,
-        expires_at=expires_at,
+        created_at=moment(batch.created_at),
+        expires_at=moment(batch.expires_at),
         archived_at=timestamp(batch.archived_at),
         cancel_initiated_at=timestamp(batch.cancel_initiated_at),
         results_url=f"{base_url}/v1/messages/batches/{batch.id}/results" if ended else None,

@@ -27,7 +27,7 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     before_id: str | None = None
 
 
-def read_page_query(query: Mapping[str, str]) -> PageQuery:
+def read_page_query(query: Mapping[str, str], *, max_limit: int = MAX_LIMIT) -> PageQuery:
     """Read `limit`, `after_id` and `before_id`; other keys and empty values count as absent.
 
     Raises: InvalidRequest with the text of the wire.
@@ -38,10 +38,12 @@ def read_page_query(query: Mapping[str, str]) -> PageQuery:
             "after_id, before_id: only one of the two cursors may be given",
             hint="give after_id for older items or before_id for newer ones",
         )
-    return PageQuery(limit=_limit(query.get("limit")), after_id=after_id, before_id=before_id)
+    return PageQuery(
+        limit=_limit(query.get("limit"), max_limit), after_id=after_id, before_id=before_id
+    )
 
 
-def _limit(text: str | None) -> int:
+def _limit(text: str | None, max_limit: int) -> int:
     if not text:
         return DEFAULT_LIMIT
     if not _is_integer(text.strip()):
@@ -51,6 +53,6 @@ def _limit(text: str | None) -> int:
     limit = int(text)
     if limit < 1:
         raise InvalidRequest("limit: Input should be greater than or equal to 1")
-    if limit > MAX_LIMIT:
-        raise InvalidRequest(f"limit: Input should be less than or equal to {MAX_LIMIT}")
+    if limit > max_limit:
+        raise InvalidRequest(f"limit: Input should be less than or equal to {max_limit}")
     return limit
