@@ -10,7 +10,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Generator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from tests.raw_server import RawServer, answer
@@ -66,6 +66,11 @@ class Call:
             env=CLEAN | {"OVERNIGHT_BASE_URL": url, "ANTHROPIC_API_KEY": "any"} | environ,
         )  # fmt: skip
         self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def document(self) -> Any:
+        """Give what a call with `--json` printed."""
+        return json.loads(self.out)
 
 
 def lines_of(count: int, *, model: str = "claude-haiku-4-5") -> str:

@@ -12,6 +12,7 @@ import click
 import msgspec
 from pyreqwest.client import SyncClient, SyncClientBuilder
 from pyreqwest.exceptions import ConnectError, RequestError
+from pyreqwest.request import SyncRequestBuilder
 from pyreqwest.response import SyncResponse
 
 from overnight import __version__
@@ -137,6 +138,24 @@ class Client:
         """Count the prompt of one request as the server's backend does."""
         return int(self._posted("/v1/messages/count_tokens", params)["input_tokens"])
 
+    def get(self, path: str, kind: type[R], *, beta: str | None = None) -> R:
+        """Ask for one object."""
+        return _decoded(self._repeated("GET", path, beta), kind)
+
+    def post(
+        self, path: str, body: Mapping[str, Any], kind: type[R], *, beta: str | None = None
+    ) -> R:
+        """Bring about a change, which is not asked for twice."""
+        content = msgspec.json.encode(body)
+        with self._reaching():
+            request = self._request("POST", path, beta)
+            request = request.header("content-type", "application/json").body_bytes(content)
+            return _decoded(_checked(request.build().send()), kind)
+
+    def remove(self, path: str, kind: type[R], *, beta: str | None = None) -> R:
+        """Delete one object; gives what the server says of it."""
+        return _decoded(self._repeated("DELETE", path, beta), kind)
+
     def resolve(self, text: str) -> str:
         """Give the id that `text` is, or the only one that it begins."""
         if len(text) == len("msgbatch_01") + 22 and text.startswith("msgbatch_"):
@@ -154,19 +173,23 @@ class Client:
             )
         return found[0]
 
-    def _repeated(self, method: str, path: str) -> SyncResponse:
+    def _request(self, method: str, path: str, beta: str | None) -> SyncRequestBuilder:
+        request = self._http.request(method, self.base_url + path)
+        return request.header("anthropic-beta", beta) if beta else request
+
+    def _repeated(self, method: str, path: str, beta: str | None = None) -> SyncResponse:
         """Make a call that may be repeated; up to three tries."""
         with self._reaching():
             for wait_s in RETRY_WAITS_S:
                 try:
-                    response = self._http.request(method, self.base_url + path).build().send()
+                    response = self._request(method, path, beta).build().send()
                 except RequestError:
                     time.sleep(wait_s)
                     continue
                 if not _worth_repeating(response):
                     return _checked(response)
                 time.sleep(max(wait_s, _retry_after_s(response)))
-            return _checked(self._http.request(method, self.base_url + path).build().send())
+            return _checked(self._request(method, path, beta).build().send())
 
     def _posted(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post what may be posted again; gives the answer's object."""

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "serve": Lazy("overnight.cli.serve:serve", "Run the service."),
     "batches": Lazy("overnight.cli.batches:batches", "Create, list, read, cancel, delete batches."),
     "watch": Lazy("overnight.cli.watch:watch", "Follow a batch until it has ended."),
+    "webhooks": Lazy("overnight.cli.webhooks:webhooks", "Be told when batches have ended."),
     "estimate": Lazy("overnight.cli.estimate:estimate", "Check a file and say what it will cost."),
     "price": Lazy("overnight.cli.price:price", "Say what a job costs, batch against standard."),
     "advise": Lazy("overnight.cli.advise:advise", "Say whether a job suits a batch."),
