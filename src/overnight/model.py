@@ -393,7 +393,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     state: DeliveryState
     # Attempts so far, the one under way included.
     attempts: int = 0
-    # Attempts since it was last put on its way: the place in the back-off.
+    # Those that ended since it was last put on its way: the place in the back-off.
     tries: int = 0
     # When the next attempt is due; None when there is none, and while the webhook is disabled.
     next_attempt_at: datetime | None = None

@@ -277,7 +277,7 @@ async def test_of_an_attempt_taken_for_lost_only_good_news_counts(database: Data
     assert (found.state, found.acknowledged_at) == ("acknowledged", FINE.at)
 
 
-async def test_the_first_event_of_a_subject_is_known_until_its_first_attempt_has_ended(
+async def test_the_first_event_of_a_subject_is_known_until_an_attempt_has_ended(
     database: Database,
 ) -> None:
     batch = await told(database, a_webhook())
@@ -295,6 +295,12 @@ async def test_the_first_event_of_a_subject_is_known_until_its_first_attempt_has
         lambda c: outbox.claim(c, ANNA, keys, now=START, until=START + LEASE)
     )
     assert await first() == canceling.event.number
+    # Lost with its worker: nobody knows what came of it.
+    await note(database, lambda c: outbox.release(c, [ANNA], now=START))
+    assert await first() == canceling.event.number
+    (mine,) = await database.write(
+        lambda c: outbox.claim(c, BERT, keys, now=START, until=START + LEASE)
+    )
     await note(database, lambda c: outbox.note_failure(c, mine, BAD, retry_at=START))
     assert await first() == ended.event.number
     for delivery in await claim(database):
@@ -455,5 +461,5 @@ async def test_an_endpoint_is_deleted_while_events_are_written(database: Databas
             cancel(database, batch), database.write(partial(webhooks.remove, webhook_id=webhook.id))
         )
         assert await log_of(database, f"{number}") == []
-        found = await database.read(lambda c, b=batch: batches.find(c, b.id, HERE))
+        found = await database.read(partial(batches.find, batch_id=batch.id, workspace_id=HERE))
         assert found is not None and found.status == "canceling"

@@ -16,7 +16,9 @@ from overnight.model import Call, Failure, Reply
 from overnight.store.database import Database
 
 Answer = TypeVar("Answer")
-Step = Literal["plan", "claim", "send", "record", "read journal", "seal"]
+Step = Literal[
+    "plan", "claim", "send", "record", "read journal", "seal", "claim delivery", "record delivery"
+]
 
 # The function that a transaction runs, for each step that is one.
 _STEPS: dict[str, Step] = {
@@ -25,6 +27,8 @@ _STEPS: dict[str, Step] = {
     "record": "record",
     "Sealer.seal.<locals>.read": "read journal",
     "Sealer.seal.<locals>.seal": "seal",
+    "Deliverer._begin.<locals>.claim": "claim delivery",
+    "Deliverer._attempt.<locals>.<lambda>": "record delivery",
 }
 
 

@@ -184,9 +184,9 @@ names = st.sampled_from(["whep_1", "whep_2", "whep_3"])
 subjects = st.sampled_from(["msgbatch_1", "msgbatch_2", "msgbatch_3"])
 found_ones = st.lists(
     st.builds(
-        lambda number, webhook, subject, attempts: a_delivery(
+        lambda number, webhook, subject, tries: a_delivery(
             webhook_id=WebhookId(webhook),
-            attempts=attempts,
+            tries=tries,
             event=replace(EVENT, number=number, subject_id=subject),
         ),
         st.integers(1, 20), names, subjects, st.integers(0, 2),
@@ -200,7 +200,7 @@ found_ones = st.lists(
 def test_what_is_chosen_keeps_to_room_places_and_order(
     found: list[Delivery], under_way: dict[WebhookId, int], room: int
 ) -> None:
-    fresh = [delivery for delivery in found if not delivery.attempts]
+    fresh = [delivery for delivery in found if not delivery.tries]
     unsettled: dict[Line, int] = {}
     for delivery in fresh:
         line = Line(delivery.webhook_id, delivery.event.subject_id)
@@ -212,13 +212,11 @@ def test_what_is_chosen_keeps_to_room_places_and_order(
     assert all(under_way.get(webhook, 0) + count <= 4 for webhook, count in counts.items())
     by_key = {Key(one.webhook_id, one.event.number): one for one in found}
     lines = [
-        Line(key.webhook_id, by_key[key].event.subject_id)
-        for key in keys
-        if not by_key[key].attempts
+        Line(key.webhook_id, by_key[key].event.subject_id) for key in keys if not by_key[key].tries
     ]
     assert len(lines) == len(set(lines)), "two first attempts of one subject at once"
     assert all(
-        by_key[key].attempts
+        by_key[key].tries
         or unsettled[Line(key.webhook_id, by_key[key].event.subject_id)] == key.event_number
         for key in keys
     )
@@ -226,6 +224,6 @@ def test_what_is_chosen_keeps_to_room_places_and_order(
     may = [
         one
         for one in free
-        if one.attempts or unsettled[Line(one.webhook_id, one.event.subject_id)] == one.event.number
+        if one.tries or unsettled[Line(one.webhook_id, one.event.subject_id)] == one.event.number
     ]
     assert bool(keys) == bool(may and room), "somebody waits for nothing"

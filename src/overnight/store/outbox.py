@@ -14,7 +14,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    or_,
     select,
     tuple_,
     update,
@@ -98,7 +97,7 @@ def due(
 
 
 def unsettled(connection: Connection, found: Sequence[Delivery]) -> dict[Line, int]:
-    """Give the number of the first event, in each line, whose first attempt has not ended."""
+    """Give the number of the first event, in each line, of which no attempt has ended yet."""
     rows = connection.execute(
         select(
             deliveries.c.webhook_id,
@@ -108,10 +107,7 @@ def unsettled(connection: Connection, found: Sequence[Delivery]) -> dict[Line, i
         .where(
             deliveries.c.subject_id.in_({delivery.event.subject_id for delivery in found}),
             deliveries.c.state == "pending",
-            or_(
-                deliveries.c.attempts == 0,
-                and_(deliveries.c.attempts == 1, deliveries.c.owner.is_not(None)),
-            ),
+            deliveries.c.tries == 0,
         )
         .group_by(deliveries.c.webhook_id, deliveries.c.subject_id)
     )

@@ -245,15 +245,15 @@ def chosen(
 ) -> list[Key]:
     """Choose which of the due deliveries are attempted now, the longest due first. Pure.
 
-    `unsettled` names the first event of each line whose first attempt has not ended: those
-    behind it wait.
+    `unsettled` names the first event of each line of which no attempt has ended: those behind
+    it wait.
     """
     counts = Counter(under_way)
     keys: list[Key] = []
     for delivery in found:
         webhook_id, event = delivery.webhook_id, delivery.event
         first = unsettled.get(Line(webhook_id, event.subject_id), event.number)
-        waits = delivery.attempts == 0 and first < event.number
+        waits = delivery.tries == 0 and first < event.number
         if len(keys) < room and counts[webhook_id] < _MAX_PER_WEBHOOK and not waits:
             counts[webhook_id] += 1
             keys.append(_key(delivery))
