@@ -463,3 +463,69 @@ async def test_an_endpoint_is_deleted_while_events_are_written(database: Databas
         assert await log_of(database, f"{number}") == []
         found = await database.read(partial(batches.find, batch_id=batch.id, workspace_id=HERE))
         assert found is not None and found.status == "canceling"
+
+
+async def test_nobody_waits_in_a_circle_for_endpoints_and_their_deliveries(
+    database: Database,
+) -> None:
+    hooks = [a_webhook(f"{number}") for number in range(3)]
+    await told(database, *hooks)
+
+    async def write_events(number: int) -> None:
+        for turn in range(10):
+            batch = await told(database, batch=a_batch(f"{number}-{turn}"))
+            await cancel(database, batch)
+
+    def deliver(connection: Connection, *, owner: WorkerId) -> list[Delivery]:
+        found = outbox.due(connection, now=START, limit=5)
+        webhooks.held(connection, {delivery.webhook_id for delivery in found})
+        outbox.park(connection, [key(delivery) for delivery in found[4:]])
+        keys = [key(delivery) for delivery in found[:4]]
+        return outbox.claim(connection, owner, keys, now=START, until=START + LEASE)
+
+    def record(connection: Connection, *, delivery: Delivery, hook: Webhook) -> None:
+        if delivery.event.number % 2:
+            webhooks.note_success(connection, hook.id)
+            outbox.acknowledge(connection, delivery, FINE)
+        else:
+            webhooks.note_failure(connection, hook, now=START)
+            webhooks.disable(connection, hook, "gone", now=START)
+            outbox.note_failure(connection, delivery, BAD, retry_at=START)
+
+    async def deliver_some(owner: WorkerId) -> None:
+        by_id = {hook.id: hook for hook in hooks}
+        for _ in range(10):
+            for delivery in await database.write(partial(deliver, owner=owner)):
+                hook = by_id[delivery.webhook_id]
+                await database.write(partial(record, delivery=delivery, hook=hook))
+
+    def enable(connection: Connection, *, hook: Webhook) -> None:
+        assert webhooks.find(connection, hook.id, HERE, lock=True) is not None
+        webhooks.change(connection, hook)
+        outbox.resume(connection, hook.id, now=START)
+
+    async def enable_all() -> None:
+        for _ in range(10):
+            for hook in hooks:
+                await database.write(partial(enable, hook=hook))
+            await database.write(partial(outbox.release, of=[ANNA], now=START))
+
+    await asyncio.gather(
+        *(write_events(number) for number in range(2)),
+        *(deliver_some(owner) for owner in (ANNA, BERT, ANNA)),
+        *(enable_all() for _ in range(2)),
+    )
+    await database.write(partial(outbox.release, of=[ANNA, BERT], now=START))
+    found = [
+        delivery
+        for hook in hooks
+        for delivery in await log_of(database, hook.id.removeprefix("whep_"))
+    ]
+    stands = {
+        hook.id: hook.state
+        for hook in await database.read(partial(webhooks.of_workspace, workspace_id=HERE))
+    }
+    assert found
+    for delivery in found:
+        rests = stands[delivery.webhook_id] == "disabled"
+        assert delivery.state == "acknowledged" or delivery.next_attempt_at or rests, delivery

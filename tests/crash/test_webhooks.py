@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from tests.raw_server import RawServer, answer
 from tests.support.api import Api, requests
+from tests.support.postgres import Cluster
 from tests.support.power import Point, Power, PowerCut, PoweredDatabase
 from tests.support.process import Process, Server, server, simulator
 from tests.support.receiver import command
@@ -164,6 +166,58 @@ async def test_a_receiver_gets_every_event_in_order_while_the_server_is_killed_a
     assert by_batch == told
     # At most what was under way at a kill came twice.
     assert len(seen) - len(firsts) <= KILLS * 4
+
+
+async def test_a_terminated_server_waits_for_the_answer_to_what_it_has_sent(
+    tmp_path: Path,
+) -> None:
+    async with (
+        receiver(tmp_path / "receiver") as receiving,
+        simulator(tmp_path, "[latency]\nbase_s = 0.01\n") as backend,
+        server(tmp_path / "data", *options(backend, None)) as running,
+    ):
+        receiving.hang()
+        async with running.api() as api:
+            endpoint = await subscribed(api, receiving.url)
+            receiving.trust(endpoint["signing_secret"])
+            await api.created(requests(1))
+        await receiving.asked()
+        assert running.process is not None
+        running.process.send(signal.SIGTERM)
+        receiving.go_on()
+        assert await running.process.ended() == 0
+        assert "Traceback" not in running.output
+        await running.start()
+        await all_acknowledged(running, endpoint["id"], 1)
+        assert len(receiving.events) == 1
+
+
+async def test_two_servers_share_deliveries_and_one_takes_over_from_the_other(
+    tmp_path: Path, postgres: Cluster
+) -> None:
+    with postgres.database() as url:
+        async with (
+            receiver(tmp_path / "receiver") as receiving,
+            simulator(tmp_path, "[latency]\nbase_s = 0.01\n") as backend,
+            server(tmp_path / "data", *options(backend, url)) as first,
+            server(tmp_path / "data", *options(backend, url)) as second,
+        ):
+            async with first.api() as api:
+                endpoint = await subscribed(api, receiving.url)
+                receiving.trust(endpoint["signing_secret"])
+                for _ in range(20):
+                    await api.created(requests(1))
+            await all_acknowledged(second, endpoint["id"], 20)
+            assert len(receiving.events) == 20
+            receiving.hang()
+            async with second.api() as api:
+                for _ in range(4):
+                    await api.created(requests(1))
+            await receiving.asked()
+            first.kill()
+            receiving.go_on()
+            await all_acknowledged(second, endpoint["id"], 24)
+            assert len({event["id"] for event in receiving.events}) == 24
 
 
 @pytest.mark.parametrize("point", POINTS, ids=str)
