@@ -17,7 +17,7 @@ _TYPES: dict[object, str] = {
 }  # fmt: skip
 _SUFFIXES = {
     "usd": "USD, decimal", "tokens": "tokens", "tokens_low": "tokens", "tokens_high": "tokens",
-    "bytes": "bytes", "percent": "%", "per_s": "per second", "s": "seconds",
+    "bytes": "bytes", "percent": "%", "per_s": "per second", "s": "seconds", "ms": "milliseconds",
     "requests": "requests", "at": "moment, UTC", "url": "URL",
     "earliest": "moment, UTC", "latest": "moment, UTC", "on": "day", "dated": "day", "read": "day",
     "prices_of": "day",
@@ -124,7 +124,8 @@ def _name(annotation: Any) -> str:
     if words := literals(annotation):
         return _quoted(words)
     if get_origin(annotation) in (list, tuple):
-        return f"list of {_named(get_args(annotation)[0])}s"
+        inner = _named(get_args(annotation)[0])
+        return f"list of {inner}" + ("" if inner.startswith("`") else "s")
     if get_origin(annotation) is dict or issubclass(annotation, msgspec.Struct):
         return "object"
     return _TYPES[annotation]

@@ -27,7 +27,14 @@ from overnight.pricing.estimate import Estimate
 from overnight.pricing.quote import Quote
 from overnight.pricing.statement import Statement
 from overnight.wire.batches import DeletedMessageBatch, MessageBatch
+from overnight.wire.events import DeliveryObject, EventEnvelope
 from overnight.wire.progress import Progress
+from overnight.wire.webhooks import (
+    DeletedEndpoint,
+    Endpoint,
+    RotateSecret,
+    SigningSecret,
+)
 
 MEANINGS = Path(__file__).with_name("json_meanings.toml")
 
@@ -250,6 +257,34 @@ DOCUMENTS = (
     ),
     Document(
         "Deleted batch", "`overnight batches delete ID --json`.", _struct(DeletedMessageBatch)
+    ),
+    Document(
+        "Webhook endpoint",
+        "`overnight webhooks retrieve|update|enable|disable --json`; `webhooks list --json` prints "
+        "an array of them, and `webhooks create --json` one with its `signing_secret`.",
+        _struct(Endpoint),
+    ),
+    Document(
+        "Deleted webhook endpoint",
+        "`overnight webhooks delete ID --json`.",
+        _struct(DeletedEndpoint),
+    ),
+    Document("Signing secret", "`overnight webhooks rotate ID --json`.", _struct(SigningSecret)),
+    Document(
+        "Rotation",
+        "The body of `POST /v1/organizations/webhooks/{id}/regenerate_signing_secret`, which may "
+        "be left out.",
+        _struct(RotateSecret),
+    ),
+    Document("Webhook event", "The body of a webhook.", _struct(EventEnvelope)),
+    Document(
+        "Delivery",
+        "`GET /overnight/v1/webhooks/{id}/deliveries/{event_id}`, the answer of `POST` to its "
+        "`/redeliver` and to `/overnight/v1/webhooks/{id}/test`, and `overnight webhooks "
+        "redeliver|test --json`. `webhooks deliveries --json` prints an array of them, `GET "
+        "/overnight/v1/webhooks/{id}/deliveries` gives a page of them, by `limit` (at most 100), "
+        "`after_id`, `before_id` and `state`.",
+        _struct(DeliveryObject),
     ),
     Document(
         "Results file",

@@ -131,6 +131,11 @@ async def test_nothing_is_sent_to_what_is_not_open(host: str) -> None:
     assert outcome == Refused("the URL is not allowed: its host has an address that is not public")
 
 
+async def test_a_url_that_would_not_be_taken_today_is_refused() -> None:
+    outcome = await post(a_sender(), "ftp://127.0.0.1/")
+    assert outcome == Refused("the URL is not allowed: url: must be an absolute https URL")
+
+
 async def test_the_judged_address_is_the_one_connected_to() -> None:
     # A name that is public when asked first, and within when asked again, as for an attack.
     names = Names(["127.0.0.1"], ["10.0.0.1"])

@@ -1,7 +1,7 @@
 """docs/reference/json.md lists every field that our JSON has, and loses none."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,12 @@ from script.json_fields import Field, paths
 from script.json_reference import Document, names, page, printed, render
 from script.reference import JSON_PAGE, removed_fields
 from tests.support.api import params, requests
-from tests.support.service import Service, serving, settings_for
+from tests.support.service import START, Service, serving, settings_for
 
 from overnight.cli.program import run
+from overnight.model import Event, EventId, WorkspaceId
+from overnight.wire.events import event_body
+from overnight.wire.webhooks import BETA
 
 COST = "Price of a usage"
 LINKED = dict.fromkeys(["price", *(f"models[].{name}" for name in ("low", "high", "expected"))], "")
@@ -80,6 +83,35 @@ async def test_answers_of_a_service_have_the_listed_fields(service: Service) -> 
     assert paths(quote, {}) <= listed("Price of a workload")
 
 
+async def test_webhooks_of_a_service_have_the_listed_fields(service: Service) -> None:
+    beta = {"anthropic-beta": BETA}
+    url = "/v1/organizations/webhooks"
+    body = {"url": "https://192.0.2.1.example/", "enabled_events": ["message_batch.ended"]}
+    made = await call(service, "POST", url, body, beta)
+    assert paths(made, {}) == listed("Webhook endpoint") | listed("Signing secret")
+    one = f"{url}/{made['id']}"
+    assert paths(await call(service, "GET", one, None, beta), {}) == listed("Webhook endpoint")
+    rotated = await call(service, "POST", f"{one}/regenerate_signing_secret", {}, beta)
+    assert paths(rotated, {}) == listed("Signing secret")
+    begun = await call(service, "POST", f"/overnight/v1/webhooks/{made['id']}/test")
+    assert paths(begun, {}) == listed("Delivery")
+    gone = await call(service, "DELETE", one, None, beta)
+    assert paths(gone, {}) == listed("Deleted webhook endpoint")
+
+
+def test_the_body_of_a_webhook_has_the_listed_fields() -> None:
+    event = Event(
+        number=1,
+        id=EventId("whe_1"),
+        type="message_batch.ended",
+        subject_id="msgbatch_1",
+        workspace_id=WorkspaceId("wrkspc_1"),
+        created_at=START,
+    )
+    body = msgspec.json.decode(event_body(event, organization_id="org"))
+    assert paths(body, {}) == listed("Webhook event")
+
+
 def test_prices_of_the_command_line_have_the_listed_fields() -> None:
     found = printed("price", "--model", "claude-haiku-4-5", *WORK)
     hidden = ("disagreements[].", "other_books[].")
@@ -107,8 +139,14 @@ def test_errors_of_the_command_line_have_the_listed_fields(
     assert {"type", "message", "exit_code"} <= paths(found["error"], {}) <= listed("Error")
 
 
-async def call(service: Service, method: str, path: str, body: object = None) -> Any:
+async def call(
+    service: Service,
+    method: str,
+    path: str,
+    body: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     sent = None if body is None else msgspec.json.encode(body)
-    answer = await service.api.call(method, path, sent)
+    answer = await service.api.call(method, path, sent, headers)
     assert answer.status == 200, answer
     return answer.json

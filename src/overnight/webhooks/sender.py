@@ -18,6 +18,7 @@ import certifi
 from overnight import __version__
 from overnight.backends.http1 import Client, Origin, Timeouts
 from overnight.backends.incoming import NoAnswer, Stream
+from overnight.errors import InvalidRequest
 from overnight.model import FailureKind
 from overnight.targets import Network, Target, read_target, refusal
 from overnight.webhooks.judgement import Failed, Outcome, Refused, judge
@@ -60,7 +61,11 @@ class Sender:
         self, url: str, headers: Mapping[str, str], body: bytes, *, now: datetime
     ) -> Outcome:
         """Post once, within the timeout, and say what came of it."""
-        target = read_target(url)
+        try:
+            target = read_target(url)
+        except InvalidRequest as error:
+            # It was taken by a version with other rules.
+            return Refused(f"the URL is not allowed: {error.message}")
         request = _request(target, headers, body)
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -14,29 +14,37 @@ from overnight.wire.batches import moment, timestamp
 
 
 class EventData(msgspec.Struct, frozen=True, kw_only=True):
+    # What became true.
     type: EventType
     # The batch; of a test the endpoint.
     id: str
+    # The same for all workspaces of a service.
     organization_id: str
+    # Whose batch it is.
     workspace_id: str
 
 
 class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a webhook."""
 
+    # Always `event`.
     type: Literal["event"] = "event"
     # Equal in every delivery of the event: receivers that saw it before can ignore it.
     id: str
     # When it became true.
     created_at: str
+    # What it is about.
     data: EventData
 
 
 class DeliveryObject(msgspec.Struct, frozen=True, kw_only=True):
     """How the delivery of one event to one endpoint stands."""
 
+    # The header `webhook-id` of each attempt.
     event_id: str
+    # The endpoint.
     webhook_id: str
+    # What became true.
     event_type: EventType
     # The batch; of a test the endpoint.
     subject_id: str
@@ -50,6 +58,7 @@ class DeliveryObject(msgspec.Struct, frozen=True, kw_only=True):
     under_way: bool
     # Null when none is due; of an attempt under way when it is taken for lost.
     next_attempt_at: str | None
+    # When the last attempt began.
     last_attempt_at: str | None
     # HTTP status of the last answer; null without one.
     last_status: int | None
@@ -57,6 +66,7 @@ class DeliveryObject(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None
     # From the beginning of the last attempt to its end.
     last_duration_ms: int | None
+    # When the receiver acknowledged it last.
     acknowledged_at: str | None
 
 

@@ -28,7 +28,9 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook endpoint; every key is always present."""
 
+    # Of the endpoint.
     id: str
+    # When it was created.
     created_at: str
     # Notes about the endpoint; may be empty.
     description: str
@@ -38,6 +40,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     enabled_events: list[BatchEvent]
     # A short label; may be empty.
     name: str
+    # Whether events are sent to it.
     state: Literal["disabled", "enabled"]
     # When it was last changed.
     updated_at: str
@@ -60,7 +63,9 @@ class EndpointPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeletedEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    # Of the endpoint that is gone.
     id: str
+    # Always `webhook_endpoint_deleted`.
     type: Literal["webhook_endpoint_deleted"] = "webhook_endpoint_deleted"
 
 
