@@ -131,8 +131,8 @@ async def test_each_event_is_written_once_and_in_order(database: Database) -> No
     assert await end(database, batch, now=START + SECOND)
     assert not await end(database, batch, now=START + SECOND)
     later = START + 30 * DAY
+    archive = partial(batches.mark_archived, batch_id=batch.id, now=later)
     for _ in range(2):
-        archive = partial(batches.mark_archived, batch_id=batch.id, now=later)
         assert await database.write(archive)
     delete = partial(batches.mark_deleted, batch_id=batch.id, workspace_id=HERE, now=later)
     assert await database.write(delete)

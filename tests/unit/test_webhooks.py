@@ -161,11 +161,8 @@ def test_waits_grow_and_end(tries: int, jitter: float, asked_s: float | None) ->
         return
     assert wait is not None
     assert wait >= WAITS_S[tries]
-    least = wait_s(a_delivery(tries=tries), FAILED, jitter=0)
-    most = wait_s(a_delivery(tries=tries), FAILED, jitter=1)
-    assert least == WAITS_S[tries] and most == WAITS_S[tries] * (1 + JITTER)
-    assert wait <= max(most, min(asked_s or 0, MAX_RETRY_AFTER_S))
-    assert wait >= min(asked_s or 0, MAX_RETRY_AFTER_S)
+    asked = min(asked_s or 0, MAX_RETRY_AFTER_S)
+    assert asked <= wait <= max(WAITS_S[tries] * (1 + JITTER), asked)
 
 
 def test_the_attempts_are_spread_over_three_days() -> None:
