@@ -129,7 +129,7 @@ def test_a_limit_that_changes_in_the_middle_is_followed(limits: Limits, states: 
 def test_limits_that_others_use_too_are_found_out() -> None:
     done = run(Server(token_s=TOKEN_S, limits=[(0, LIMITS)], others=0.2))
     left = Limits(*(limit * 8 // 10 for limit in LIMITS))
-    assert done.outcome.ended_s <= 1.05 * least_s(ASKED, (0, left))
+    assert done.outcome.ended_s <= 1.05 * least_s(ASKED, (0, LIMITS), (0, left))
     assert done.refused <= 0.01
     assert not +done.outcome.charged
 

@@ -26,6 +26,13 @@ def test_an_answer_that_takes_ten_times_as_long_is_slow(slowness: Slowness) -> N
     assert not slowness.note(0, 60, 500, 100, 6.0)
 
 
+def test_a_backend_that_answers_at_once_is_not_slow_because_we_were_busy() -> None:
+    slowness = Slowness()
+    slowness.note(0, 60, 500, 100, 0.001)
+    assert not slowness.note(0, 60, 500, 100, 0.09)
+    assert slowness.note(0, 60, 500, 100, 0.11)
+
+
 def test_slow_answers_do_not_become_usual(slowness: Slowness) -> None:
     assert all(slowness.note(0, 60, 500, 100, 30.0) for _ in range(1_000))
 

@@ -194,7 +194,8 @@ class Gate:
             self._learn(passed, reply.limits, now_s, unheard=used)
         if self.breaker.answered(started_s):
             self.concurrency.restart()
-        self._patience.answered(passed.need.output_tokens, seconds)
+        if self._cuts_stragglers:
+            self._patience.answered(passed.need.output_tokens, seconds)
         slow = self._slowness.note(passed.group, calls, taken, usage.output_tokens, seconds)
         if self.concurrency.answered(slow=slow):
             self._slowness.forget()

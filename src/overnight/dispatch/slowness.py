@@ -6,6 +6,8 @@ and faster in all. So a backend that slows down is seen, and a busy one or a lon
 """
 
 _SLOW = 3.0
+# Within so little time the wait is as much ours as the backend's.
+_SLOW_FROM_S = 0.1
 # What is usual follows answers within dozens; slow ones do not count.
 _WITHIN = 1 / 32
 
@@ -28,7 +30,7 @@ class Slowness:
         if usual_s is None:
             # With fewer calls under way it should take no longer than with more.
             usual_s = self._usual_s.get((busy + 1, taken, given, group), seconds)
-        slow = seconds > _SLOW * usual_s
+        slow = seconds > _SLOW_FROM_S and seconds > _SLOW * usual_s
         self._usual_s[kind] = usual_s if slow else usual_s + (seconds - usual_s) * _WITHIN
         return slow
 
