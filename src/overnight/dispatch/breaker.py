@@ -66,8 +66,8 @@ class Breaker:
         # Since the start; cooldowns by what asked for them.
         self.opens = 0
         self.probes = 0
-        self.cooldowns = dict.fromkeys(_COOLING, 0)
-        self.cooldown_s = dict.fromkeys(_COOLING, 0.0)
+        self.cooldowns: dict[FailureKind, int] = dict.fromkeys(_COOLING, 0)
+        self.cooldown_s: dict[FailureKind, float] = dict.fromkeys(_COOLING, 0.0)
 
     @property
     def out(self) -> bool:

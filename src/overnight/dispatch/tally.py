@@ -83,8 +83,8 @@ class Tally:
         self.leaders_sent = 0
         self.leaders_failed = 0
         # For rate limits, by the one that took longest.
-        self.waits = dict.fromkeys(LIMITS, 0)
-        self.waited_s = dict.fromkeys(LIMITS, 0.0)
+        self.waits: dict[str, int] = dict.fromkeys(LIMITS, 0)
+        self.waited_s: dict[str, float] = dict.fromkeys(LIMITS, 0.0)
 
     def calls(self, group: int, *, realtime: bool) -> Calls:
         """Give what is counted of the calls of a group."""

@@ -25,7 +25,8 @@ _CALLS = (*_LANE, "model", "traffic")
 LABELS: Mapping[str, str] = {
     "backend": "The backend's name in the configuration; `backend` or `simulator` without a file.",
     "number": "Which of the backend's URLs, counted from 1; each has limits of its own.",
-    "model": "A Claude model by its id; others by the glob of their route, `*` without routes.",
+    "model": "A Claude model by its id; others by the glob of their route, `*` without routes; "
+    "empty for limits that were configured.",
     "traffic": "`batch`, or `real_time` for `POST /v1/messages`.",
     "outcome": "Of a call `succeeded`, `abandoned` (broken off here: canceled, expired, the caller "
     "left) or why it failed: a word of `reason`. Of a request its type of result.",
