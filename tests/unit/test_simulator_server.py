@@ -186,6 +186,7 @@ async def test_rate_limits_are_told_in_the_headers(start: Start) -> None:
     with pytest.raises(anthropic.RateLimitError) as caught:
         await served.sdk.messages.create(**PARAMS)
     assert 1 <= int(caught.value.response.headers["retry-after"]) <= 60
+    assert served.server.stats()["rate_limited"] == 1
 
 
 async def test_stats_tell_calls_that_were_repeated(start: Start) -> None:
@@ -200,6 +201,7 @@ async def test_stats_tell_calls_that_were_repeated(start: Start) -> None:
         "calls": 3,
         "distinct": 2,
         "repeated": 1,
+        "rate_limited": 0,
         "in_flight": 0,
         "peak_in_flight": 1,
     }

@@ -46,6 +46,8 @@ class SimulatorServer:
         self.api_key = api_key
         # Calls by the digest of their body: the same request sent twice counts twice.
         self.bodies: Counter[bytes] = Counter()
+        # Calls refused with 429.
+        self.rate_limited = 0
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
@@ -76,6 +78,7 @@ class SimulatorServer:
             "calls": calls,
             "distinct": len(self.bodies),
             "repeated": calls - len(self.bodies),
+            "rate_limited": self.rate_limited,
             "in_flight": self.simulator.in_flight,
             "peak_in_flight": self.simulator.peak_in_flight,
         }
@@ -273,6 +276,8 @@ class _Connection(asyncio.Protocol):
         self._write(b"0\r\n\r\n", keep_alive=request.keep_alive)
 
     def _fail(self, request: _Request, failure: Failure) -> None:
+        if failure.kind is FailureKind.RATE_LIMITED:
+            self._server.rate_limited += 1
         if failure.kind in _BROKEN:
             self._reset()
             return
