@@ -1,7 +1,10 @@
 """nginx as the fastest upstream and file server there is: one process, in the foreground."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+
+from bench.body import DEFAULT_PATH
 
 _PLACES = ("/usr/sbin/nginx", "/usr/local/sbin/nginx", "/opt/homebrew/bin/nginx")
 # nginx reads a word of its configuration into a buffer of 4 KiB.
@@ -28,7 +31,7 @@ http {{
   scgi_temp_path {folder}/scgi;
   server {{
     listen 127.0.0.1:{port} backlog=4096;
-    location / {{ {location} }}
+    {locations}
   }}
 }}
 """
@@ -40,21 +43,28 @@ def find() -> str | None:
     return next((place for place in places if place), None)
 
 
-def answering(nginx: str, folder: Path, port: int, message: bytes) -> list[str]:
-    """Give the command of an nginx that answers everything with `message`."""
-    text = message.decode()
-    if len(message) > _MAX_TEXT_BYTES or "'" in text or "$" in text:
-        raise ValueError(f"nginx answers texts of up to {_MAX_TEXT_BYTES} bytes without ' and $")
-    return _command(nginx, folder, port, f"return 200 '{text}';")
+def answering(nginx: str, folder: Path, port: int, answers: Mapping[str, bytes]) -> list[str]:
+    """Give the command of an nginx that answers by path; all other paths as DEFAULT_PATH."""
+    locations = [_returning(f"= {path}", answer) for path, answer in answers.items()]
+    locations.append(_returning("/", answers[DEFAULT_PATH]))
+    return _command(nginx, folder, port, locations)
 
 
 def serving(nginx: str, folder: Path, port: int, root: Path) -> list[str]:
     """Give the command of an nginx that serves the files of `root`."""
-    return _command(nginx, folder, port, f"root {root};")
+    return _command(nginx, folder, port, [f"location / {{ root {root}; }}"])
 
 
-def _command(nginx: str, folder: Path, port: int, location: str) -> list[str]:
+def _returning(place: str, answer: bytes) -> str:
+    text = answer.decode()
+    if len(answer) > _MAX_TEXT_BYTES or "'" in text or "$" in text:
+        raise ValueError(f"nginx answers texts of up to {_MAX_TEXT_BYTES} bytes without ' and $")
+    return f"location {place} {{ return 200 '{text}'; }}"
+
+
+def _command(nginx: str, folder: Path, port: int, locations: list[str]) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "nginx.conf"
-    config.write_text(_CONFIG.format(folder=folder, port=port, location=location), encoding="utf-8")
+    text = _CONFIG.format(folder=folder, port=port, locations="\n    ".join(locations))
+    config.write_text(text, encoding="utf-8")
     return [nginx, "-p", str(folder), "-c", str(config)]

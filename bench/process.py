@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,12 @@ class BenchFailed(Exception):
 
 @contextmanager
 def process(
-    command: Sequence[str | Path], *, folder: Path, port: int, log: str
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    port: int,
+    log: str,
+    within_s: float = _READY_WITHIN_S,
 ) -> Generator[Process]:
     """Run a server until the block ends; it listens on `port` when the block begins.
 
@@ -32,7 +37,7 @@ def process(
     """
     running = start(command, folder=folder, log=log)
     try:
-        wait_until_listening(running, port, folder / log)
+        wait_until_listening(running, port, folder / log, within_s=within_s)
         yield running
     finally:
         stop(running)
@@ -52,9 +57,9 @@ def start(command: Sequence[str | Path], *, folder: Path, log: str) -> Process:
         )
 
 
-def wait_until_listening(running: Process, port: int, log: Path) -> None:
+def wait_until_listening(running: Process, port: int, log: Path, *, within_s: float) -> None:
     """Return once something accepts connections. Raises: BenchFailed."""
-    deadline = time.monotonic() + _READY_WITHIN_S
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and running.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -84,21 +89,29 @@ def kill(running: Process) -> None:
     running.wait()
 
 
-def output_of(command: Sequence[str | Path], *, folder: Path) -> bytes:
+def output_of(
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    within_s: float | None = None,
+) -> bytes:
     """Run a program to its end and give what it printed.
 
-    Raises: BenchFailed with what it said when it fails.
+    Raises: BenchFailed with what it said when it fails, or when it has not ended `within_s`.
     """
     running = subprocess.Popen(
         [str(part) for part in command],
         cwd=folder,
-        env=environment(),
+        env=environment() | dict(environ or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
     )
     try:
-        printed, said = running.communicate()
+        printed, said = running.communicate(timeout=within_s)
+    except subprocess.TimeoutExpired as error:
+        raise BenchFailed(f"{command[0]} has not ended after {within_s:g} s") from error
     finally:
         stop(running)
     if running.returncode != 0:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 from bench import nginx
-from bench.body import message
+from bench.body import answers
 from bench.process import free_port, module, process
 
 ROOT = Path(__file__).parents[1]
 # On the disk of the checkout: a /tmp in memory would make every fsync free.
-_WORK = ROOT / "bench" / ".work"
+WORK = ROOT / "bench" / ".work"
 # The text of the fixed message: with its usage about 600 bytes.
 _TEXT_BYTES = 250
 
@@ -34,8 +34,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     @contextmanager
     def folder(self) -> Generator[Path]:
         """Give an empty folder, removed when the block ends."""
-        _WORK.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=_WORK, ignore_cleanup_errors=True) as folder:
+        WORK.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=WORK, ignore_cleanup_errors=True) as folder:
             yield Path(folder)
 
     @contextmanager
@@ -46,20 +46,28 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
                 yield Upstream(upstream.url, "upstream in Python: nginx is not installed")
             return
         port = free_port()
-        command = nginx.answering(self.nginx, folder / "nginx", port, message(_TEXT_BYTES))
+        command = nginx.answering(self.nginx, folder / "nginx", port, answers(_TEXT_BYTES))
         with process(command, folder=folder, port=port, log="nginx.log"):
             yield Upstream(f"http://127.0.0.1:{port}", "nginx as upstream")
 
     @contextmanager
     def upstream(
-        self, folder: Path, *, latency_ms: float = 0, text_bytes: int = _TEXT_BYTES
+        self,
+        folder: Path,
+        *,
+        latency_ms: float = 0,
+        text_bytes: int = _TEXT_BYTES,
+        parallel: int | None = None,
     ) -> Generator[Upstream]:
-        """Answer after `latency_ms` and count the calls, in Python."""
+        """Answer after `latency_ms`, `parallel` calls at a time, and count them, in Python."""
         port = free_port()
-        answer = folder / "message.json"
-        answer.write_bytes(message(text_bytes))
+        limit = () if parallel is None else ("--parallel", parallel)
         command = module(
-            "bench.upstream", "--port", port, "--latency-ms", latency_ms, "--message", answer
-        )
+            "bench.upstream", "--port", port, "--latency-ms", latency_ms,
+            "--text-bytes", text_bytes, *limit,
+        )  # fmt: skip
         with process(command, folder=folder, port=port, log="upstream.log"):
-            yield Upstream(f"http://127.0.0.1:{port}", f"upstream with {latency_ms:g} ms latency")
+            at_once = "" if parallel is None else f", {parallel} calls at a time"
+            yield Upstream(
+                f"http://127.0.0.1:{port}", f"upstream with {latency_ms:g} ms latency{at_once}"
+            )

@@ -1,5 +1,10 @@
-"""dispatch, latency-bound: from the create call to the last result line read."""
+"""dispatch, latency-bound: from the create call to the last result line read.
 
+Peers get the same bodies and send them to the same upstream; those that speak Chat Completions get
+an answer with the same text. A peer that cannot run here is left out with a note.
+"""
+
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +13,7 @@ import msgspec
 from bench.bare import Report
 from bench.body import create_body, params
 from bench.figure import Figure, Pair, Target, figure
-from bench.peers import PEERS, Peer
+from bench.peers.peer import PEERS, Peer, PeerFailed
 from bench.process import BenchFailed, module, output_of
 from bench.run import Run, Upstream
 from bench.service import POLL_S, check_results, service
@@ -84,30 +89,44 @@ class _Work:
         return len(self._requests) / self.ours_s()
 
     def bare_s(self) -> float:
-        return self._program_s("bench.bare", len(self._requests))
+        count = len(self._requests)
+        command = module("bench.bare", self._upstream.url, self._bodies(count), self.concurrency)
+        report = msgspec.json.decode(output_of(command, folder=self._folder), type=Report)
+        if report.answers != count:
+            raise BenchFailed(f"bench.bare has {report.answers} answers to {count} requests")
+        return report.seconds
 
     def bare_per_s(self) -> float:
         return len(self._requests) / self.bare_s()
 
-    def peer_per_s(self, peer: Peer) -> float:
-        count = min(len(self._requests), peer.max_requests)
-        return count / self._program_s(peer.module, count)
+    def peer_count(self, peer: Peer) -> int:
+        return min(len(self._requests), peer.max_requests)
 
-    def _program_s(self, name: str, count: int) -> float:
+    def peer_per_s(self, peer: Peer) -> float:
+        count = self.peer_count(peer)
+        return count / peer.run(self._upstream.url, self._bodies(count), count, self.concurrency)
+
+    def _bodies(self, count: int) -> Path:
+        """Give a file with so many bodies."""
         bodies = self._folder / f"bodies-{count}.jsonl"
         if not bodies.exists():
             bodies.write_bytes(b"\n".join(self._requests[:count]))
-        command = module(name, self._upstream.url, bodies, self.concurrency)
-        report = msgspec.json.decode(output_of(command, folder=self._folder), type=Report)
-        if report.answers != count:
-            raise BenchFailed(f"{name} has {report.answers} answers to {count} requests")
-        return report.seconds
+        return bodies
 
 
 def _beside_peers(id: str, work: _Work, how: str) -> Iterator[Figure]:
     for peer in PEERS:
-        pairs = [
-            Pair(work.ours_per_s(), work.peer_per_s(peer))
-            for _ in range(min(work.run.pairs, _MAX_PEER_PAIRS))
-        ]
-        yield figure(id, "beside a peer", pairs, unit="requests/s", peer=peer.name, how=how)
+        try:
+            peer.prepare()
+            pairs = [
+                Pair(work.ours_per_s(), work.peer_per_s(peer))
+                for _ in range(min(work.run.pairs, _MAX_PEER_PAIRS))
+            ]
+        except PeerFailed as error:
+            print(f"note: {id}: {peer.name} is left out: {error}", file=sys.stderr)
+            continue
+        notes = [how, peer.describe(), f"{work.peer_count(peer):,} requests for the peer"]
+        yield figure(
+            id, "beside a peer", pairs, unit="requests/s", peer=peer.name,
+            how="; ".join(note for note in notes if note),
+        )  # fmt: skip
