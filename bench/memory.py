@@ -19,6 +19,11 @@ class _Process(Protocol):
     def memory_info(self) -> _MemoryInfo: ...
 
 
+def resident_bytes(pid: int) -> int:
+    """Give the resident set of a process now."""
+    return cast(_Process, psutil.Process(pid)).memory_info().rss
+
+
 class MemoryProbe:
     """Samples the resident set of a process from the beginning to the end of its block.
 

@@ -1,20 +1,23 @@
-"""cache: how much of the prompts is read from the backend's cache, and what that is worth."""
+"""cache: how much of the prompts is read from the backend's cache, and what that is worth.
+
+Beside the best order stand the requests as they came, which is what every peer of `bench.peers`
+sends, and sorted without leaders. Reads depend on the order alone, so the peers are not run here.
+"""
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 import msgspec
 from bench.body import API_VERSION, MODEL, create_body
 from bench.figure import Figure, Pair, Target, figure
-from bench.process import BenchFailed, free_port, module, process
+from bench.process import BenchFailed
 from bench.run import Run
 from bench.service import service
+from bench.simulator import simulator
 from pyreqwest.client import Client, ClientBuilder
 
 from overnight import prompt
@@ -25,6 +28,7 @@ from overnight.pricing.cost import cost
 _SYSTEMS, _DOCUMENTS, _QUESTIONS = 20, 50, 10
 _CONCURRENCIES = (64, 256)
 _LATENCY_S = 0.05
+_SCRIPT = f"[latency]\nbase_s = {_LATENCY_S}\njitter = 0.3\n"
 _MARK = {"cache_control": {"type": "ephemeral"}}
 # By the rule of `overnight.tokens` 1,100, 3,000 and 100 tokens: 1,024 is the least that is cached.
 _SYSTEM_CHARACTERS, _DOCUMENT_CHARACTERS, _QUESTION_CHARACTERS = 4_400, 12_000, 400
@@ -118,9 +122,9 @@ def _prompt_tokens(usage: Usage) -> int:
 
 
 def _ours(run: Run, work: _Work, concurrency: int) -> Usage:
-    with run.folder() as folder, _simulator(folder) as url:
+    with run.folder() as folder, simulator(folder, _SCRIPT) as upstream:
         flags = ("--concurrency", concurrency)
-        with service(folder / "ours", *flags, backend=url) as ours:
+        with service(folder / "ours", *flags, backend=upstream.url) as ours:
             batch_id = ours.create(create_body(work.params))
             ours.wait_until_ended(batch_id)
             lines = ours.results(batch_id).splitlines()
@@ -130,8 +134,8 @@ def _ours(run: Run, work: _Work, concurrency: int) -> Usage:
 
 def _loop(run: Run, bodies: list[bytes], concurrency: int) -> Usage:
     """Send the requests in this order, all that fit at once, as a plain loop does."""
-    with run.folder() as folder, _simulator(folder) as url:
-        answers = asyncio.run(_send(f"{url}/v1/messages", bodies, concurrency))
+    with run.folder() as folder, simulator(folder, _SCRIPT) as upstream:
+        answers = asyncio.run(_send(f"{upstream.url}/v1/messages", bodies, concurrency))
     decode = msgspec.json.Decoder(_Message).decode
     return _sum([decode(answer).usage for answer in answers], len(bodies))
 
@@ -161,17 +165,6 @@ def _sum(usages: list[_Usage], count: int) -> Usage:
         cache_read_tokens=sum(usage.cache_read_input_tokens for usage in usages),
         output_tokens=sum(usage.output_tokens for usage in usages),
     )
-
-
-@contextmanager
-def _simulator(folder: Path) -> Iterator[str]:
-    """Run a simulator with an empty cache."""
-    port = free_port()
-    script = folder / "simulator.toml"
-    script.write_text(f"[latency]\nbase_s = {_LATENCY_S}\njitter = 0.3\n", encoding="utf-8")
-    command = module("overnight.backends.simulator", "--port", port, "--script", script)
-    with process(command, folder=folder, port=port, log="simulator.log"):
-        yield f"http://127.0.0.1:{port}"
 
 
 def _work() -> _Work:

@@ -1,4 +1,8 @@
-"""cache-real: prompt tokens that an embedded llama.cpp computes, in our order and in any order."""
+"""cache-real: prompt tokens that an embedded llama.cpp computes, in our order and in any order.
+
+The shuffled order is what every peer of `bench.peers` sends: the requests as they came. Its tokens
+depend on the order alone, so the peers are not run here. A local model has no price: time is saved.
+"""
 
 import asyncio
 import time
