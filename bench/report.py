@@ -26,7 +26,9 @@ the highest ratio, or of ours where it stands alone. Absolute numbers say someth
 machine only. Nothing here is a test.
 
 Clients and upstreams share the processors with the service. Every service is a fresh process with
-an empty data directory on the disk of the checkout, and every result is checked to be there.
+an empty data directory on the disk of the checkout, and every result is checked to be there. Peers
+run in environments of their own:
+[decision 0039](../docs/decisions/0039-peers-in-their-own-environments.md).
 """
 
 

@@ -15,8 +15,9 @@ from bench.bare import Report
 async def run(url: str, bodies: list[dict[str, Any]], concurrency: int) -> Report:
     """Send all bodies, `concurrency` at a time, each in a task of its own."""
     gate = asyncio.Semaphore(concurrency)
-    began = time.perf_counter()
     async with anthropic.AsyncAnthropic(base_url=url, api_key="bench") as client:
+        await client.messages.create(**bodies[0])
+        began = time.perf_counter()
 
         async def send(body: dict[str, Any]) -> Message:
             async with gate:
