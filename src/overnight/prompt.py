@@ -83,7 +83,7 @@ class _Block(NamedTuple):
     content: Any
     # What it adds to the prompt besides its content.
     extra_tokens: int
-    count: Callable[[Any], int]
+    tokens_of: Callable[[Any], int]
     ttl: str
 
 
@@ -92,7 +92,7 @@ def _prefixes(blocks: Iterable[_Block], model: str) -> Iterator[Prefix]:
     tokens = 0
     for block in blocks:
         digest.update(b"%b%b\0" % (block.head, _content(block.content)))
-        tokens += block.extra_tokens + block.count(block.content)
+        tokens += block.extra_tokens + block.tokens_of(block.content)
         yield Prefix(block.place, digest.digest(), tokens, block.ttl, block.content)
 
 
