@@ -8,13 +8,31 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from overnight.errors import InvalidRequest
 from overnight.model import BatchEvent, Webhook, WebhookId, WorkspaceId
 from overnight.store.schema import from_optional_us, from_us, to_us, webhooks
 
 MAX_WEBHOOKS = 32
+
+# Built once: asked whenever something becomes true of a batch.
+_SUBSCRIBERS = (
+    select(webhooks.c.id, webhooks.c.events)
+    .where(webhooks.c.workspace_id == bindparam("of_workspace"), webhooks.c.state == "enabled")
+    .order_by(webhooks.c.id)
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def create(connection: Connection, webhook: Webhook) -> None:
@@ -64,12 +82,7 @@ def subscribers(
 
     They are there until the transaction ends.
     """
-    rows = connection.execute(
-        select(webhooks.c.id, webhooks.c.events)
-        .where(webhooks.c.workspace_id == workspace_id, webhooks.c.state == "enabled")
-        .order_by(webhooks.c.id)
-        .with_for_update(read=True, key_share=True)
-    )
+    rows = connection.execute(_SUBSCRIBERS, {"of_workspace": workspace_id})
     return [row.id for row in rows if event in row.events.split(",")]
 
 
