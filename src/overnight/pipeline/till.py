@@ -47,17 +47,8 @@ class Spent(NamedTuple):
 
 # By workspace, and there by `UsageKey`.
 Sums = dict[WorkspaceId, dict[str, Usage]]
-
-
-def sums(spent: Iterable[Spent], *, key: Callable[[str, Usage], str]) -> Sums:
-    """Sum up what calls used, apart where workspaces or rates differ. Pure."""
-    found: Sums = {}
-    for workspace_id, model, usage in spent:
-        of_workspace = found.setdefault(workspace_id, {})
-        named = key(model, usage)
-        so_far = of_workspace.get(named)
-        of_workspace[named] = usage if so_far is None else so_far + usage
-    return found
+# Gives the `UsageKey` of a call, written as text.
+Key = Callable[[str, Usage], str]
 
 
 class Till:
@@ -140,7 +131,7 @@ class Till:
             async with asyncio.timeout(_LAST_S):
                 await self._clear.wait()
         if not self._clear.is_set():
-            log.error("%d real-time calls could not be charged", len(self._waiting))
+            log.error("the last real-time calls could not be charged: no answer by the database")
 
     def _add(self, spent: Spent) -> "_Waiting | None":
         if spent.usage == Usage():
@@ -175,12 +166,7 @@ class Till:
         if not self._due.is_set():
             self._clear.set()
 
-    def _settle(
-        self,
-        group: "Sequence[_Waiting]",
-        grown: "Sequence[_Grown]",
-        key: Callable[[str, Usage], str],
-    ) -> None:
+    def _settle(self, group: "Sequence[_Waiting]", grown: "Sequence[_Grown]", key: Key) -> None:
         """Note what is stored; those who gave up meanwhile are to be taken out again."""
         kept = [waiting for waiting in group if not waiting.stored.cancelled()]
         if len(kept) < len(group):
@@ -231,6 +217,17 @@ class Till:
         return self._tabs
 
 
+def sums(spent: Iterable[Spent], *, key: Key) -> Sums:
+    """Sum up what calls used, apart where workspaces or rates differ. Pure."""
+    found: Sums = {}
+    for workspace_id, model, usage in spent:
+        of_workspace = found.setdefault(workspace_id, {})
+        named = key(model, usage)
+        so_far = of_workspace.get(named)
+        of_workspace[named] = usage if so_far is None else so_far + usage
+    return found
+
+
 class _Waiting(NamedTuple):
     """A call that is not charged yet. Whoever gives up cancels `stored`."""
 
@@ -257,11 +254,7 @@ class _Grown(NamedTuple):
     usage: dict[str, Usage]
 
 
-def _grown(
-    tabs: dict[WorkspaceId, _Tab],
-    group: Iterable[_Waiting],
-    key: Callable[[str, Usage], str],
-) -> list[_Grown]:
+def _grown(tabs: dict[WorkspaceId, _Tab], group: Iterable[_Waiting], key: Key) -> list[_Grown]:
     """Add a group to the tabs of its workspaces, which stay as they are."""
     added = sums((waiting.spent for waiting in group), key=key)
     grown: list[_Grown] = []
