@@ -27,6 +27,8 @@ from overnight.pricing.estimate import Estimate
 from overnight.pricing.quote import Quote
 from overnight.pricing.statement import Statement
 from overnight.wire.batches import DeletedMessageBatch, MessageBatch
+from overnight.wire.keys import KeyDocument, KeyQuestion, RevokedKey
+from overnight.wire.organization import WorkspaceObject
 from overnight.wire.progress import Progress
 
 MEANINGS = Path(__file__).with_name("json_meanings.toml")
@@ -250,6 +252,25 @@ DOCUMENTS = (
     ),
     Document(
         "Deleted batch", "`overnight batches delete ID --json`.", _struct(DeletedMessageBatch)
+    ),
+    Document("New key question", "The body of `POST /overnight/v1/keys`.", _struct(KeyQuestion)),
+    Document(
+        "Key",
+        "`GET /overnight/v1/keys/{id}`; `GET /overnight/v1/keys` lists them in `data`, "
+        "`overnight keys list --json` in an array. The answer of `POST /overnight/v1/keys` and "
+        "`overnight keys create --json` has `secret` too, this once.",
+        _struct(KeyDocument),
+    ),
+    Document(
+        "Revoked key",
+        "`POST /overnight/v1/keys/{id}/revoke` and `overnight keys revoke ID --json`.",
+        _struct(RevokedKey),
+    ),
+    Document(
+        "Workspace",
+        "The workspace of the Admin API: `overnight workspaces create|archive --json`; "
+        "`workspaces list --json` prints an array of them.",
+        _struct(WorkspaceObject),
     ),
     Document(
         "Results file",

@@ -20,7 +20,9 @@ from overnight.setting import ENV_PREFIX, Setting, Spec, converted, near, row, s
 
 CONFIG_FILE = Path("overnight.toml")
 # Read by our clients, and where the file is: they are no settings.
-OTHER_VARIABLES = frozenset({"OVERNIGHT_BASE_URL", "OVERNIGHT_CONFIG", "OVERNIGHT_PROGRESS"})
+OTHER_VARIABLES = frozenset(
+    {"OVERNIGHT_ADMIN_KEY", "OVERNIGHT_BASE_URL", "OVERNIGHT_CONFIG", "OVERNIGHT_PROGRESS"}
+)
 MAX_PROBLEMS = 20
 # A table of the file that the simulator reads itself.
 SIMULATOR_TABLE = "simulator"
@@ -308,11 +310,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Annotated[
         tuple[str, ...],
         Spec(
-            about="Keys that may call the service, each `key` or `workspace=key`; none: all may.",
+            about="Keys that may call the service, each `key` or `workspace=key`, beside those "
+            "of `overnight keys`; without any key all may. Keys of the workspace `admin` may "
+            "administer.",
             form="keys",
             secret=True,
         ),
     ] = ()
+    key_secret: Annotated[
+        str | None,
+        Spec(
+            about="Secret under which the keys of `overnight keys` are hashed, at least 32 "
+            "characters. Without it that of the file `key-secret` in the data folder, which is "
+            "made.",
+            secret=True,
+        ),
+    ] = None
+    revoke_lost_keys: Annotated[
+        bool,
+        Spec(about="Revoke the keys that were hashed under another secret, instead of stopping."),
+    ] = False
     open: Annotated[
         bool, Spec(about="Allow an address others can reach although no key is set.")
     ] = False
@@ -394,7 +411,6 @@ def load(
         settings = msgspec.structs.replace(settings, backend_api_key=key)
         origins["backend_api_key"] = "ANTHROPIC_API_KEY"
     _refuse_two_backends(settings)
-    _refuse_open_door(settings)
     return settings, origins
 
 
@@ -508,14 +524,6 @@ def _refuse_two_backends(settings: Settings) -> None:
         raise ConfigInvalid(
             f"backend {settings.backend} and gguf: only one of them can answer",
             hint="leave out --backend to run the model here, or --gguf to send requests there",
-        )
-
-
-def _refuse_open_door(settings: Settings) -> None:
-    if not (is_loopback(settings.host) or settings.api_keys or settings.open):
-        raise ConfigInvalid(
-            f"host {settings.host} can be reached by others, and no key is set",
-            hint="set OVERNIGHT_API_KEYS=workspace=key, or --open to serve everyone",
         )
 
 

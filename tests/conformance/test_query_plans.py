@@ -10,8 +10,9 @@ from sqlalchemy import Connection, event, text
 from tests.support.service import DAY, START
 
 from overnight.model import BatchId, WorkerId, WorkspaceId
-from overnight.store import batches, journal, ledger, shards
+from overnight.store import batches, journal, keys, ledger, shards, workspaces
 from overnight.store.database import Database
+from overnight.store.listing import Place
 
 WORKSPACE = WorkspaceId("wrkspc_01")
 OTHERS = 3_000
@@ -33,12 +34,19 @@ INSERT INTO charges (charged_at, workspace_id, subject_id, service_tier, model, 
   token_class, units, book, book_version)
 VALUES (:at, :workspace, :id, 'batch', 'm', 0, 'input', 1, 'b', '1')
 """
+_WORKSPACES = """
+INSERT INTO workspaces (id, name, display_color, created_at) VALUES (:id, :id, '', :at)
+"""
+_KEYS = """
+INSERT INTO keys (id, workspace_id, name, roles, digest, pepper_id, hint, created_at)
+VALUES (:id, :own, 'k', 'read', :id, 'p', 'h', :at)
+"""
 _JOURNAL = """
 INSERT INTO journal (batch_id, shard, positions, lines) VALUES (:id, 0, :none, :none)
 """
 
 Ask = Callable[[Connection], Any]
-_CURSOR = (START, "msgbatch_5")
+_CURSOR = Place(START, "msgbatch_5")
 
 QUERIES: dict[str, tuple[Ask, str]] = {
     "claim": (
@@ -90,6 +98,13 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         ),
         "ix_charges_charged_at",
     ),
+    "key of a call": (lambda c: keys.find_by_digest(c, "msgbatch_5"), "uq_keys_digest"),
+    "page of keys": (lambda c: keys.page(c, now=START, limit=20), "ix_keys_list"),
+    "keys of a workspace": (
+        lambda c: keys.page(c, now=START, limit=20, workspace_id="msgbatch_5"),
+        "ix_keys_workspace",
+    ),
+    "page of workspaces": (lambda c: workspaces.page(c, limit=20), "ix_workspaces_list"),
 }  # fmt: skip
 
 
@@ -101,6 +116,8 @@ async def filled(database: Database) -> Database:
         connection.execute(text(_BATCHES), rows)
         connection.execute(text(_SHARDS), rows)
         connection.execute(text(_CHARGES), rows)
+        connection.execute(text(_WORKSPACES), rows)
+        connection.execute(text(_KEYS), rows)
         connection.execute(text(_JOURNAL), [row | {"none": b""} for row in rows])
         connection.execute(text("ANALYZE"))
 
@@ -115,6 +132,7 @@ def _row(number: int) -> dict[str, Any]:
         "id": f"msgbatch_{number}",
         "workspace": "wrkspc_01" if number % 50 == 0 else f"wrkspc_{number % 50}",
         "status": "ended" if ended else "in_progress",
+        "own": f"msgbatch_{number % 50}",
         "at": at,
         "ended": at if ended else None,
     }
@@ -125,7 +143,9 @@ async def test_a_frequent_query_uses_its_index(filled: Database, query: str) -> 
     ask, index = QUERIES[query]
     plan = await filled.write(lambda c: _first_plan(c, ask))
     assert index in plan, plan
-    assert not re.search(r"Seq Scan|SCAN (?:batches|shards|journal|charges)(?! USING)", plan), plan
+    assert not re.search(
+        r"Seq Scan|SCAN (?:batches|shards|journal|charges|keys|workspaces)(?! USING)", plan
+    ), plan
 
 
 def _first_plan(connection: Connection, ask: Ask) -> str:

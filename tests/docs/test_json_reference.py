@@ -80,6 +80,19 @@ async def test_answers_of_a_service_have_the_listed_fields(service: Service) -> 
     assert paths(quote, {}) <= listed("Price of a workload")
 
 
+async def test_keys_and_workspaces_have_the_listed_fields(service: Service) -> None:
+    workspace = await call(service, "POST", "/v1/organizations/workspaces", {"name": "team"})
+    assert paths(workspace, {}) == listed("Workspace")
+    made = await call(service, "POST", "/overnight/v1/keys", {"name": "me", "roles": ["admin"]})
+    assert paths(made, {}) == listed("Key") | {"secret"}
+    admin = {"x-api-key": made["secret"]}
+    path = f"/overnight/v1/keys/{made['id']}"
+    shown = await service.api.call("GET", path, None, admin)
+    assert paths(shown.json, {}) == listed("Key")
+    revoked = await service.api.call("POST", f"{path}/revoke", None, admin)
+    assert paths(revoked.json, {}) == listed("Revoked key")
+
+
 def test_prices_of_the_command_line_have_the_listed_fields() -> None:
     found = printed("price", "--model", "claude-haiku-4-5", *WORK)
     hidden = ("disagreements[].", "other_books[].")

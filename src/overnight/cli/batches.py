@@ -13,7 +13,7 @@ import msgspec
 from overnight.cli import body
 from overnight.cli.client import Client, server_flag
 from overnight.cli.cost import cost
-from overnight.cli.output import Output, output_options
+from overnight.cli.output import Output, confirm, output_options
 from overnight.errors import InvalidRequest
 from overnight.wire.batches import MessageBatch
 
@@ -150,7 +150,7 @@ def cancel(out: Output, batch_id: str, yes: bool, base_url: str | None) -> None:
     client = Client(base_url)
     batch = client.retrieve(client.resolve(batch_id))
     if batch.processing_status == "in_progress":
-        _confirm(f"Cancel {batch.id} ({_counts(batch)})?", yes=yes)
+        confirm(f"Cancel {batch.id} ({_counts(batch)})?", yes=yes)
     _show(out, client.cancel(batch.id))
 
 
@@ -168,7 +168,7 @@ def delete(out: Output, batch_id: str, yes: bool, base_url: str | None) -> None:
     """
     client = Client(base_url)
     batch = client.retrieve(client.resolve(batch_id))
-    _confirm(f"Delete {batch.id} and its results ({_counts(batch)})?", yes=yes)
+    confirm(f"Delete {batch.id} and its results ({_counts(batch)})?", yes=yes)
     client.delete(batch.id)
     if out.as_json:
         out.document({"id": batch.id, "type": "message_batch_deleted"})
@@ -190,15 +190,6 @@ def _show(out: Output, batch: MessageBatch) -> None:
         if (value := getattr(batch, name)) is not None:
             out.data(f"{name:20} {value}")
     out.data(f"{'request_counts':20} {_counts(batch)}")
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal; anywhere else the flag is needed."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InvalidRequest(f"{question} Nobody can answer here", hint="add --yes")
-    click.confirm(question, abort=True, err=True)
 
 
 def _write(chunks: Iterator[bytes], target: Path) -> int:

@@ -64,9 +64,10 @@ def server_flag(command: F) -> F:
 class Client:
     """Calls one server. Every method raises an OvernightError for whatever goes wrong."""
 
-    def __init__(self, base_url: str | None = None) -> None:
+    def __init__(self, base_url: str | None = None, *, as_admin: bool = False) -> None:
+        """`as_admin` prefers the key of OVERNIGHT_ADMIN_KEY."""
         self.base_url = _base_url(base_url)
-        self._http = _http_client()
+        self._http = _http_client(as_admin=as_admin)
 
     def create(
         self,
@@ -136,6 +137,18 @@ class Client:
     def count_tokens(self, params: Mapping[str, Any]) -> int:
         """Count the prompt of one request as the server's backend does."""
         return int(self._posted("/v1/messages/count_tokens", params)["input_tokens"])
+
+    def get(self, path: str, kind: type[R]) -> R:
+        """Ask for one object."""
+        return _decoded(self._repeated("GET", path), kind)
+
+    def post(self, path: str, body: Mapping[str, Any], kind: type[R]) -> R:
+        """Bring about a change, which is not asked for twice."""
+        content = msgspec.json.encode(body)
+        with self._reaching():
+            request = self._http.post(self.base_url + path)
+            request = request.header("content-type", "application/json").body_bytes(content)
+            return _decoded(_checked(request.build().send()), kind)
 
     def resolve(self, text: str) -> str:
         """Give the id that `text` is, or the only one that it begins."""
@@ -225,9 +238,10 @@ def _base_url(given: str | None) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
-def _http_client() -> SyncClient:
+def _http_client(*, as_admin: bool) -> SyncClient:
     headers = {"anthropic-version": API_VERSION, "accept": "application/json"}
-    if key := os.environ.get("ANTHROPIC_API_KEY"):
+    admin_key = os.environ.get("OVERNIGHT_ADMIN_KEY") if as_admin else None
+    if key := admin_key or os.environ.get("ANTHROPIC_API_KEY"):
         headers["x-api-key"] = key
     elif token := os.environ.get("ANTHROPIC_AUTH_TOKEN"):
         headers["authorization"] = f"Bearer {token}"
@@ -264,7 +278,9 @@ def _checked(response: SyncResponse) -> SyncResponse:
     message = _message(bytes(response.bytes())) or f"the server answered {response.status}"
     default = ServerUnreachable if response.status >= 500 else InvalidRequest
     kind = _BY_STATUS.get(response.status, default)
-    hint = "set ANTHROPIC_API_KEY to a key of this server" if response.status == 401 else None
+    hint = None
+    if response.status == 401:
+        hint = "set ANTHROPIC_API_KEY to a key of this server, OVERNIGHT_ADMIN_KEY to administer it"
     raise kind(message + (f" ({request_id})" if request_id else ""), hint=hint)
 
 

@@ -9,6 +9,8 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import click
 
+from overnight.errors import InvalidRequest
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -43,6 +45,15 @@ class Output(NamedTuple):
             and "NO_COLOR" not in os.environ
             and os.environ.get("TERM") != "dumb"
         )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal; anywhere else the flag is needed. Raises: InvalidRequest, Abort."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidRequest(f"{question} Nobody can answer here", hint="add --yes")
+    click.confirm(question, abort=True, err=True)
 
 
 def output_options(command: Callable[Concatenate[Output, P], R]) -> Callable[P, R]:

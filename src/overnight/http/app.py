@@ -8,6 +8,7 @@ from litestar import Litestar, Response
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
 from sqlalchemy.exc import DBAPIError
 
@@ -21,22 +22,36 @@ from overnight.errors import (
     Unavailable,
 )
 from overnight.http import (
+    admission,
     batches,
     calculator,
     costs,
     extensions,
+    keys,
     messages,
     metrics,
     models,
+    organization,
     prices,
     reports,
 )
-from overnight.http.service import WORKSPACE, HttpRequest, Service
+from overnight.http.service import CALLER, WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
 from overnight.wire.errors import error_body, error_headers
 
-# Everything else needs a key, when keys are configured.
-PUBLIC_PATHS = frozenset({"/healthz"}) | calculator.PUBLIC_PATHS | prices.PUBLIC_PATHS
+# All but `/metrics`, which the settings may switch off. Who may call each says `http.admission`.
+ROUTES: Sequence[HTTPRouteHandler] = (
+    *batches.routes,
+    *calculator.routes,
+    *costs.routes,
+    *extensions.routes,
+    *keys.routes,
+    *messages.routes,
+    *models.routes,
+    *organization.routes,
+    *prices.routes,
+    *reports.routes,
+)
 _REQUEST_ID = "request_id"
 
 log = logging.getLogger(__name__)
@@ -45,28 +60,11 @@ log = logging.getLogger(__name__)
 def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
     """Compose the application around the given parts."""
 
-    public_paths = PUBLIC_PATHS | metrics.public_paths(service.settings)
-
     async def admit(request: HttpRequest) -> None:  # async, or it would run in a thread
-        path = request.url.path
-        if path not in public_paths and not path.startswith(calculator.PUBLIC_PREFIX):
-            request.scope["state"][WORKSPACE] = service.keyring.admit(request.headers)
+        await admission.admit(request, service)
 
     app = Litestar(
-        route_handlers=[
-            *batches.routes,
-            *calculator.routes,
-            *costs.routes,
-            *extensions.routes,
-            *metrics.routes(service.settings),
-            *prices.routes,
-            *reports.routes,
-            messages.create_message,
-            messages.count_tokens,
-            models.list_models,
-            models.get_model,
-            *more_routes,
-        ],
+        route_handlers=[*ROUTES, *metrics.routes(service.settings), *more_routes],
         dependencies={"service": Provide(lambda: service, sync_to_thread=False)},
         before_request=admit,
         exception_handlers={
@@ -98,9 +96,10 @@ def _identified(app: ASGIApp) -> ASGIApp:
         async def send_identified(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", []), (b"request-id", request_id.encode())]
-                if workspace := state.get(WORKSPACE):
+                if CALLER in state:
                     headers.append((b"anthropic-organization-id", organization))
-                    headers.append((b"anthropic-workspace-id", workspace.encode()))
+                if workspace := state.get(WORKSPACE):
+                    headers.append((b"anthropic-workspace-id", workspace.id.encode()))
                 message["headers"] = headers
             await send(message)
 

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from overnight.errors import InvalidRequest, NotFound
 from overnight.http.body import decoded_body
-from overnight.http.service import AService, HttpRequest, Service, base_url, workspace_of
+from overnight.http.listing import cursors
+from overnight.http.service import AService, HttpRequest, Service, base_url, caller_of, workspace_of
 from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Submission
 from overnight.store import batches, estimates, shards
@@ -39,6 +40,7 @@ async def create_batch(request: HttpRequest, service: AService) -> Response[Mess
     """Accept a batch: durable when this answers."""
     submission = Submission(
         workspace_id=workspace_of(request),
+        key_id=caller_of(request).key_id,
         api_version=api_version(request.headers),
         betas=betas(request.headers),
         user_profile_id=request.headers.get("anthropic-user-profile-id"),
@@ -166,15 +168,10 @@ def _show(request: HttpRequest, service: Service, batch: Batch) -> Response[Mess
 def _page(
     connection: Connection, workspace: WorkspaceId, query: PageQuery
 ) -> tuple[list[Batch], bool]:
-    after = before = None
-    if query.after_id is not None:
-        after = batches.cursor(connection, query.after_id, workspace)
-    if query.before_id is not None:
-        before = batches.cursor(connection, query.before_id, workspace)
-    asked = query.after_id or query.before_id
-    if asked is not None and after is None and before is None:
-        raise _unknown(asked)
-    return batches.page(connection, workspace, limit=query.limit, after=after, before=before)
+    found = cursors(query, lambda named: batches.cursor(connection, named, workspace), _unknown)
+    return batches.page(
+        connection, workspace, limit=query.limit, after=found.after, before=found.before
+    )
 
 
 def _idempotency_key(request: HttpRequest) -> str | None:

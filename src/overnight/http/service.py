@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from overnight.access.keys import Keyring
+from overnight.access.keys import Caller, Keyring
 from overnight.clock import Clock
 from overnight.model import WorkspaceId
 from overnight.pipeline.accept import Acceptor
@@ -21,10 +21,12 @@ from overnight.settings import Settings
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 from overnight.telemetry.reading import Reader
+from overnight.tenancy import Workspace
 
 HttpRequest = Request[Any, Any, State]
-# The key in the request's state under which the caller's workspace stands.
-WORKSPACE = "workspace_id"
+# The keys in the request's state under which stand the caller, and the workspace that they mean.
+CALLER = "caller"
+WORKSPACE = "workspace"
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,10 +50,16 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 AService = NamedDependency[SkipValidation[Service]]
 
 
+def caller_of(request: HttpRequest) -> Caller:
+    """Give the caller that `http.admission` found."""
+    caller: Caller = request.scope["state"][CALLER]
+    return caller
+
+
 def workspace_of(request: HttpRequest) -> WorkspaceId:
-    """Give the workspace that `http.app` found for the caller."""
-    workspace: WorkspaceId = request.scope["state"][WORKSPACE]
-    return workspace
+    """Give the workspace that `http.admission` found for the caller."""
+    workspace: Workspace = request.scope["state"][WORKSPACE]
+    return workspace.id
 
 
 def base_url(request: HttpRequest, service: Service) -> str:

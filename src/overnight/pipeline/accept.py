@@ -27,6 +27,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """Who creates a batch, and what the headers say about it."""
 
     workspace_id: WorkspaceId
+    # None for a key of the settings, or where no key is needed.
+    key_id: str | None = None
     api_version: str
     betas: tuple[str, ...] = ()
     user_profile_id: str | None = None
@@ -131,6 +133,7 @@ class Acceptor:
             user_profile_id=submission.user_profile_id,
             estimate_id=submission.estimate_id,
             auto_cache=submission.auto_cache,
+            key_id=submission.key_id,
             request_count=count,
             input_key=key,
             input_bytes=size_bytes,

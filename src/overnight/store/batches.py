@@ -21,6 +21,8 @@ from sqlalchemy import (
 
 from overnight import lifecycle
 from overnight.model import Batch, BatchId, BatchStatus, Counts, Usage, WorkspaceId
+from overnight.store import listing
+from overnight.store.listing import Place, findable
 from overnight.store.schema import batches, from_optional_us, from_us, shards, to_us
 
 # Under the text of a `model.UsageKey`.
@@ -136,6 +138,7 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
             user_profile_id=batch.user_profile_id,
             estimate_id=batch.estimate_id,
             auto_cache=batch.auto_cache,
+            key_id=batch.key_id,
             idempotency_key=idempotency_key,
             request_count=batch.request_count,
             input_key=batch.input_key,
@@ -147,7 +150,7 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
 def find(connection: Connection, batch_id: str, workspace_id: WorkspaceId) -> Batch | None:
     """Find a batch of a workspace; deleted ones and those of others do not exist."""
     row = connection.execute(
-        _FIND, {"of_id": _text(batch_id), "of_workspace": workspace_id}
+        _FIND, {"of_id": findable(batch_id), "of_workspace": workspace_id}
     ).one_or_none()
     return None if row is None else _batch(row)
 
@@ -168,47 +171,22 @@ def page(
     workspace_id: WorkspaceId,
     *,
     limit: int,
-    after: tuple[datetime, str] | None = None,
-    before: tuple[datetime, str] | None = None,
+    after: Place | None = None,
+    before: Place | None = None,
 ) -> tuple[list[Batch], bool]:
-    """List newest first, beyond a cursor; and tell whether more follow in that direction.
-
-    `after` gives the batches next to the cursor on the older side, `before` those next to it on
-    the newer side. A cursor is the (created_at, id) of a batch, which need not exist any more.
-    """
-    query = select(batches).where(
+    """List newest first, beyond a cursor; and tell whether more follow in that direction."""
+    question = select(batches).where(
         batches.c.workspace_id == workspace_id, batches.c.deleted_at.is_(None)
     )
-    newest_first = (batches.c.created_at.desc(), batches.c.id.desc())
-    if before is not None:
-        at, batch_id = to_us(before[0]), before[1]
-        newer = or_(
-            batches.c.created_at > at, and_(batches.c.created_at == at, batches.c.id > batch_id)
-        )
-        query = query.where(newer).order_by(batches.c.created_at, batches.c.id)
-    elif after is not None:
-        at, batch_id = to_us(after[0]), after[1]
-        older = or_(
-            batches.c.created_at < at, and_(batches.c.created_at == at, batches.c.id < batch_id)
-        )
-        query = query.where(older).order_by(*newest_first)
-    else:
-        query = query.order_by(*newest_first)
-    rows = connection.execute(query.limit(limit + 1)).all()
-    found = [_batch(row) for row in rows[:limit]]
-    return (found[::-1] if before is not None else found), len(rows) > limit
+    rows, has_more = listing.page(
+        connection, question, batches, limit=limit, after=after, before=before
+    )
+    return [_batch(row) for row in rows], has_more
 
 
-def cursor(
-    connection: Connection, batch_id: str, workspace_id: WorkspaceId
-) -> tuple[datetime, str] | None:
+def cursor(connection: Connection, batch_id: str, workspace_id: WorkspaceId) -> Place | None:
     """Place a batch in the list; a deleted one keeps its place until its objects are gone."""
-    row = connection.execute(
-        select(batches.c.created_at, batches.c.id).where(
-            batches.c.id == _text(batch_id), batches.c.workspace_id == workspace_id
-        )
-    ).one_or_none()
-    return None if row is None else (from_us(row.created_at), row.id)
+    return listing.place(connection, batches, batch_id, batches.c.workspace_id == workspace_id)
 
 
 def cancel(
@@ -447,14 +425,9 @@ def known(connection: Connection, batch_ids: Sequence[str]) -> set[str]:
     )
 
 
-def _text(batch_id: str) -> str:
-    """Write an id as both databases can look for it: PostgreSQL refuses NUL in any text."""
-    return batch_id.replace("\0", "\ufffd")
-
-
 def _mine(batch_id: str, workspace_id: WorkspaceId) -> ColumnElement[bool]:
     return and_(
-        batches.c.id == _text(batch_id),
+        batches.c.id == findable(batch_id),
         batches.c.workspace_id == workspace_id,
         batches.c.deleted_at.is_(None),
     )
@@ -497,6 +470,7 @@ def _batch(row: Row[*tuple[Any, ...]]) -> Batch:
         estimate_id=row.estimate_id,
         auto_cache=row.auto_cache,
         auto_cached_requests=row.auto_cached_requests,
+        key_id=row.key_id,
         request_count=row.request_count,
         input_key=row.input_key,
         input_bytes=row.input_bytes,

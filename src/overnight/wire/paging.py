@@ -41,6 +41,14 @@ def read_page_query(query: Mapping[str, str]) -> PageQuery:
     return PageQuery(limit=_limit(query.get("limit")), after_id=after_id, before_id=before_id)
 
 
+def switch(query: Mapping[str, str], name: str) -> bool:
+    """Read a key that is `true` or `false`; false when absent. Raises: InvalidRequest."""
+    text = query.get(name, "").lower()
+    if text not in ("", "true", "false"):
+        raise InvalidRequest(f"{name}: Input should be true or false, not {text!r}")
+    return text == "true"
+
+
 def _limit(text: str | None) -> int:
     if not text:
         return DEFAULT_LIMIT
