@@ -27,9 +27,10 @@ from overnight.pricing.estimate import Estimate
 from overnight.pricing.quote import Quote
 from overnight.pricing.statement import Statement
 from overnight.wire.batches import DeletedMessageBatch, MessageBatch
-from overnight.wire.keys import KeyDocument, KeyQuestion, RevokedKey
+from overnight.wire.keys import KeyDocument, KeyQuestion, LimitsChange, RevokedKey
 from overnight.wire.organization import WorkspaceObject
 from overnight.wire.progress import Progress
+from overnight.wire.rate_limits import WorkspaceRateLimit
 
 MEANINGS = Path(__file__).with_name("json_meanings.toml")
 
@@ -262,6 +263,12 @@ DOCUMENTS = (
         _struct(KeyDocument),
     ),
     Document(
+        "Key limits question",
+        "The body of `POST /overnight/v1/keys/{id}`; the answer is the key, as that of "
+        "`overnight keys limit ID --json`.",
+        _struct(LimitsChange),
+    ),
+    Document(
         "Revoked key",
         "`POST /overnight/v1/keys/{id}/revoke` and `overnight keys revoke ID --json`.",
         _struct(RevokedKey),
@@ -271,6 +278,11 @@ DOCUMENTS = (
         "The workspace of the Admin API: `overnight workspaces create|archive --json`; "
         "`workspaces list --json` prints an array of them.",
         _struct(WorkspaceObject),
+    ),
+    Document(
+        "Workspace limits",
+        "The limits of a workspace in the Admin API: `overnight workspaces limit --json`.",
+        _struct(WorkspaceRateLimit),
     ),
     Document(
         "Results file",

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 
 from overnight import __version__, wiring
 from overnight.access.keys import Keyring, workspace_id
+from overnight.access.limits import Limiter
 from overnight.access.secret import pepper
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock, SystemClock
@@ -43,6 +44,7 @@ from overnight.store.objects import ObjectDirectory
 from overnight.store.postgres import open_postgres
 from overnight.store.sqlite import open_sqlite
 from overnight.telemetry.reading import Reader
+from overnight.tenancy import Allowance
 from overnight.wire.params import Rules
 
 # The event loop shares the interpreter with threads that write and plan: a thread that has
@@ -121,7 +123,8 @@ async def running(
             clock=clock,
             wakes=wakes,
             keyring=keyring,
-            acceptor=_acceptor(settings, database, objects, clock, wakes),
+            limiter=_limiter(settings, clock),
+            acceptor=_acceptor(settings, database, objects, clock, wakes, meter),
             meter=meter,
             tariff=tariff,
             offer=offer,
@@ -256,8 +259,23 @@ def _rules_of(settings: Settings, offer: Offer) -> Callable[[Batch], Rules]:
     return rules_of
 
 
+def _limiter(settings: Settings, clock: Clock) -> Limiter:
+    defaults = Allowance(
+        requests_per_minute=settings.max_requests_per_minute,
+        queued_requests=settings.max_queued_requests,
+        body_bytes_in_flight=settings.max_body_bytes_in_flight,
+        uploads=settings.max_uploads,
+    )
+    return Limiter(clock, defaults)
+
+
 def _acceptor(
-    settings: Settings, database: Database, objects: ObjectDirectory, clock: Clock, wakes: Wakes
+    settings: Settings,
+    database: Database,
+    objects: ObjectDirectory,
+    clock: Clock,
+    wakes: Wakes,
+    meter: Meter,
 ) -> Acceptor:
     return Acceptor(
         database=database,
@@ -267,6 +285,7 @@ def _acceptor(
         max_requests=settings.max_requests_per_batch,
         processing_window_s=settings.processing_window_s,
         retention_s=settings.retention_s,
+        pace_per_s=lambda: meter.pace_per_s,
     )
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from overnight.errors import ConfigInvalid
 from overnight.setting import ENV_PREFIX, Setting, Spec, converted, near, row, shown
+from overnight.tenancy import MAX_LIMIT
 
 CONFIG_FILE = Path("overnight.toml")
 # Read by our clients, and where the file is: they are no settings.
@@ -190,6 +191,46 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Spec(about="Largest body of any other call.", unit="bytes", low=1_024, high=268_435_456),
     ] = 33_554_432
+    max_requests_per_minute: Annotated[
+        int,
+        Spec(
+            about="Calls of batch endpoints that a workspace may make each minute to one process, "
+            "unless it has a limit of its own; 0 is no limit.",
+            unit="requests",
+            low=0,
+            high=MAX_LIMIT,
+        ),
+    ] = 0
+    max_queued_requests: Annotated[
+        int,
+        Spec(
+            about="Requests without a result that a workspace may have in its batches, unless it "
+            "has a limit of its own; 0 is no limit.",
+            unit="requests",
+            low=0,
+            high=MAX_LIMIT,
+        ),
+    ] = 0
+    max_body_bytes_in_flight: Annotated[
+        int,
+        Spec(
+            about="Bytes of creates that a workspace may be sending to one process at a time, "
+            "unless it has a limit of its own; 0 is no limit.",
+            unit="bytes",
+            low=0,
+            high=MAX_LIMIT,
+        ),
+    ] = 0
+    max_uploads: Annotated[
+        int,
+        Spec(
+            about="Creates that a workspace may be sending to one process at a time, unless it "
+            "has a limit of its own; 0 is no limit.",
+            unit="uploads",
+            low=0,
+            high=MAX_LIMIT,
+        ),
+    ] = 0
     max_context_tokens: Annotated[
         int,
         Spec(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import Literal, NamedTuple, NewType, get_args
 
 import msgspec
 
@@ -12,7 +12,12 @@ from overnight.model import WorkspaceId, random_text
 KeyId = NewType("KeyId", str)
 KeyStatus = Literal["active", "inactive", "archived", "expired"]
 
+LimitName = Literal["requests_per_minute", "queued_requests", "body_bytes_in_flight", "uploads"]
+
+LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 MAX_NAME = 500
+# Far above any limit that makes sense, and exact in every client's numbers.
+MAX_LIMIT = 2**53 - 1
 DEFAULT_COLOR = "#6C5BB9"
 
 
@@ -37,12 +42,31 @@ DEFAULT_ROLES = frozenset({Role.SUBMIT, Role.READ, Role.CONTENT})
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a workspace or a key may take; None is no limit of its own."""
+    """How much a workspace or a key may take; None is no limit of its own, 0 is no limit.
 
+    A workspace without a limit of its own has that of the settings; a key without one has only
+    that of its workspace.
+    """
+
+    # Calls of batch endpoints.
     requests_per_minute: int | None = None
+    # Requests of batches that have no outcome yet.
     queued_requests: int | None = None
+    # Of bodies of creates that have not been answered.
     body_bytes_in_flight: int | None = None
+    # Creates that have not been answered.
     uploads: int | None = None
+
+
+class Limit(NamedTuple):
+    """One number that a workspace or a key must not exceed."""
+
+    scope: Literal["workspace", "key"]
+    id: str
+    at_most: int
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.id}"
 
 
 class Workspace(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,6 +73,7 @@ QUERIES: dict[str, tuple[Ask, str]] = {
     ),
     "unplanned": (lambda c: batches.unplanned(c, limit=100), "ix_batches_unplanned"),
     "running": (batches.running, "ix_batches_running"),
+    "queued": (lambda c: batches.queued(c, WORKSPACE), "ix_batches_queued"),
     "stopped": (lambda c: batches.stopped(c, now=START), "ix_batches_running"),
     "due for archive": (
         lambda c: batches.due_for_archive(c, now=START - 400 * DAY, limit=100),

@@ -14,6 +14,7 @@ from tests.support.api import params, requests
 from tests.support.service import Service, serving, settings_for
 
 from overnight.cli.program import run
+from overnight.wire.rate_limits import RATE_LIMIT_ID
 
 COST = "Price of a usage"
 LINKED = dict.fromkeys(["price", *(f"models[].{name}" for name in ("low", "high", "expected"))], "")
@@ -83,6 +84,9 @@ async def test_answers_of_a_service_have_the_listed_fields(service: Service) -> 
 async def test_keys_and_workspaces_have_the_listed_fields(service: Service) -> None:
     workspace = await call(service, "POST", "/v1/organizations/workspaces", {"name": "team"})
     assert paths(workspace, {}) == listed("Workspace")
+    limits = f"/v1/organizations/workspaces/{workspace['id']}/rate_limits/{RATE_LIMIT_ID}"
+    own = {"limits": [{"type": "requests_per_minute", "value": 1}]}
+    assert paths(await call(service, "POST", limits, own), {}) == listed("Workspace limits")
     made = await call(service, "POST", "/overnight/v1/keys", {"name": "me", "roles": ["admin"]})
     assert paths(made, {}) == listed("Key") | {"secret"}
     admin = {"x-api-key": made["secret"]}

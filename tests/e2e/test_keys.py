@@ -119,6 +119,10 @@ async def test_from_no_key_to_a_key_of_a_team_and_back(service: Server) -> None:
          "nowhere: no workspace has this id"),
         (("keys", "revoke", "apikey_01x", "--yes"), 2, "apikey_01x: no key has this id"),
         (("workspaces", "archive", "wrkspc_01", "--yes"), 2, "wrkspc_01: 2 workspaces begin so"),
+        (("workspaces", "limit", "team", "--uploads", "few"), 2,
+         "--uploads few: must be a whole number, none, or default"),
+        (("keys", "limit", "apikey_01x", "--uploads", "default"), 2,
+         "--uploads default: must be a whole number or none"),
         (("workspaces", "create", "default"), 2, "a workspace 'default' is there already"),
     ],
 )  # fmt: skip
@@ -139,6 +143,36 @@ def two_workspaces(tmp_path_factory: pytest.TempPathFactory) -> Any:
         url = asyncio.run(started.start())
         assert asyncio.run(call(url, "workspaces", "create", "team")).code == 0
         yield url
+    finally:
+        started.kill()
+
+
+async def test_limits_are_set_shown_and_taken_away(tmp_path: Path) -> None:
+    started = Server(tmp_path / "data", "--max-queued-requests", "200000")
+    try:
+        url = await started.start()
+        bare = await call(url, "workspaces", "limit", "default")
+        assert bare.out.split() == ["queued_requests", "200,000", "of", "the", "settings"]
+        own = await call(
+            url, "workspaces", "limit", "default", "--requests-per-minute", "2,000",
+            "--queued-requests", "none",
+        )  # fmt: skip
+        assert [line.split()[:2] for line in own.out.splitlines()] == [
+            ["requests_per_minute", "2,000"],
+            ["queued_requests", "none"],
+        ]
+        back = await call(
+            url, "workspaces", "limit", "default", "--requests-per-minute", "default", "--json"
+        )
+        assert [(row["type"], row["value"]) for row in back.json["limits"]] == [
+            ("enqueued_batch_requests", 0)
+        ]
+        first = await call(url, "keys", "create", "--role", "admin", "--name", "me", "--json")
+        key_id, key = first.json["id"], first.json["secret"]
+        shown = await call(url, "keys", "limit", key_id[:14], "--uploads", "3", key=key)
+        assert shown.out.split() == ["uploads", "3"]
+        none = await call(url, "keys", "limit", key_id, "--uploads", "none", key=key)
+        assert (none.code, none.out, none.err) == (0, "", "no limits of its own\n")
     finally:
         started.kill()
 

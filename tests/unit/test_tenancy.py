@@ -9,14 +9,15 @@ import pytest
 from tests.support.service import START
 
 from overnight.http.admission import NEEDS, Open, needed
-from overnight.http.app import ROUTES
+from overnight.http.app import routes
+from overnight.settings import Settings
 from overnight.tenancy import DEFAULT_ROLES, ROLES, Key, KeyId, Role, in_order
 
 SECOND = timedelta(seconds=1)
 GUIDE = Path(__file__).parents[2] / "docs/guides/workspaces-and-keys.md"
 SERVED = {
     f"{method} {re.sub(r':[a-z]+}', '}', path)}"
-    for handler in ROUTES
+    for handler in routes(Settings())
     for path in handler.paths
     for method in handler.http_methods
 }

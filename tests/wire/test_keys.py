@@ -26,6 +26,7 @@ from tests.wire.organization import (
 from tests.wire.served import serving
 
 from overnight.access.keys import KEEP_S, workspace_id
+from overnight.tenancy import LIMIT_NAMES
 
 DEFAULT = workspace_id("default")
 
@@ -75,6 +76,7 @@ def test_a_key_says_what_it_may_do_and_since_when(administrator: Administrator, 
         "expires_at": "2027-01-30T23:00:00.000000+00:00",
         "last_used_at": None,
         "revoked_at": None,
+        "limits": dict.fromkeys(LIMIT_NAMES),
         "secret": "",
     }
 

@@ -35,7 +35,7 @@ ADMIN_WORKSPACE_NAME = "admin"
 # A change made by another process is seen within so many seconds.
 KEEP_S = 5.0
 _NOTE_USE_EVERY = timedelta(minutes=1)
-_TRY_AGAIN_S = 5.0
+_TRY_AGAIN_S = 1.0
 _NAMESPACE = UUID("6f76651a-0000-5000-8000-6e6967687400")
 
 log = logging.getLogger(__name__)

@@ -6,11 +6,13 @@ from typing import Any
 import click
 import msgspec
 
+from overnight.cli import limits
 from overnight.cli.client import server_flag
+from overnight.cli.limits import limit_flags
 from overnight.cli.organization import Organization
 from overnight.cli.output import Output, confirm, output_options
 from overnight.errors import InvalidRequest
-from overnight.tenancy import DEFAULT_ROLES, Role, in_order
+from overnight.tenancy import DEFAULT_ROLES, LIMIT_NAMES, Role, in_order
 from overnight.wire.keys import KeyDocument
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
@@ -18,7 +20,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
 @click.group()
 def keys() -> None:
-    """Create, list and revoke keys.
+    """Create, list, limit and revoke keys.
 
     \b
     Example:
@@ -112,6 +114,35 @@ def list_(out: Output, workspace: str | None, status: str | None, base_url: str 
         place = names[row.workspace_id] if row.workspace_id else "(all)"
         out.data(f"{row.id}  {row.status:8}  {_used(row):19}  {place}  {','.join(row.roles)}  "
                  f"{row.hint}  {row.name}")  # fmt: skip
+
+
+@keys.command()
+@click.argument("key_id", metavar="ID")
+@limit_flags
+@server_flag
+@output_options
+def limit(out: Output, key_id: str, base_url: str | None, **given: str | None) -> None:
+    """Limit a key beside its workspace, and show the limits of its own.
+
+    \b
+    Example:
+      overnight keys limit apikey_01Ab --requests-per-minute 60
+
+    N is a number, or none for no limit of its own. What is not named stays as it is.
+    """
+    changed = limits.read(given, default=False)
+    organization = Organization(base_url)
+    found = organization.key(key_id)
+    if changed:
+        found = organization.limit_key(found.id, changed)
+    if out.as_json:
+        out.document(msgspec.to_builtins(found))
+        return
+    own = {name: value for name in LIMIT_NAMES if (value := getattr(found.limits, name))}
+    for name, value in own.items():
+        out.data(f"{name:20}  {value:>15,}")
+    if not own:
+        out.note("no limits of its own")
 
 
 @keys.command()

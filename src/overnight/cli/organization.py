@@ -8,8 +8,15 @@ import msgspec
 
 from overnight.cli.client import PAGE_ROWS, Client
 from overnight.errors import InvalidRequest, NotFound
+from overnight.tenancy import LimitName
 from overnight.wire.keys import KeyDocument, NewKeyDocument, RevokedKey
 from overnight.wire.organization import WorkspaceObject
+from overnight.wire.rate_limits import (
+    LIMITERS,
+    RATE_LIMIT_ID,
+    WorkspaceRateLimit,
+    WorkspaceRateLimitPage,
+)
 
 WORKSPACES = "/v1/organizations/workspaces"
 KEYS = "/overnight/v1/keys"
@@ -40,12 +47,28 @@ class Organization:
         path = f"{WORKSPACES}/{quote(workspace_id, safe='')}/archive"
         return self._client.post(path, {}, WorkspaceObject)
 
+    def limits_of(self, workspace_id: str) -> WorkspaceRateLimit:
+        """Give the limits that hold for a workspace."""
+        path = f"{WORKSPACES}/{quote(workspace_id, safe='')}/rate_limits?include_inherited=true"
+        found = self._client.get(path, WorkspaceRateLimitPage).data
+        return found[0] if found else WorkspaceRateLimit(limits=[], workspace_id=workspace_id)
+
+    def limit_workspace(self, workspace_id: str, changed: Mapping[LimitName, int | None]) -> None:
+        path = f"{WORKSPACES}/{quote(workspace_id, safe='')}/rate_limits/{RATE_LIMIT_ID}"
+        types = {name: of for of, name in LIMITERS.items()}
+        values = [{"type": types[name], "value": value} for name, value in changed.items()]
+        self._client.post(path, {"limits": values}, WorkspaceRateLimit)
+
     def create_key(self, question: Mapping[str, Any]) -> NewKeyDocument:
         return self._client.post(KEYS, question, NewKeyDocument)
 
     def keys(self, **query: str) -> Iterator[KeyDocument]:
         """Give all keys that a query finds, the newest first."""
         return self._rows(KEYS, query, Page[KeyDocument])
+
+    def limit_key(self, key_id: str, changed: Mapping[LimitName, int | None]) -> KeyDocument:
+        path = f"{KEYS}/{quote(key_id, safe='')}"
+        return self._client.post(path, {"limits": changed}, KeyDocument)
 
     def revoke_key(self, key_id: str) -> RevokedKey:
         return self._client.post(f"{KEYS}/{quote(key_id, safe='')}/revoke", {}, RevokedKey)

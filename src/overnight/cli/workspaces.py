@@ -3,15 +3,18 @@
 import click
 import msgspec
 
+from overnight.cli import limits
 from overnight.cli.client import server_flag
+from overnight.cli.limits import limit_flags
 from overnight.cli.organization import Organization
 from overnight.cli.output import Output, confirm, output_options
 from overnight.wire.organization import WorkspaceObject
+from overnight.wire.rate_limits import LIMITERS
 
 
 @click.group()
 def workspaces() -> None:
-    """Create, list and archive workspaces: each has its own batches and keys.
+    """Create, list, limit and archive workspaces: each has its own batches and keys.
 
     \b
     Example:
@@ -59,6 +62,38 @@ def list_(out: Output, archived: bool, base_url: str | None) -> None:
     for row in rows:
         state = "archived" if row.archived_at else "live"
         out.data(f"{row.id}  {state:8}  {row.created_at[:19]}  {row.name}")
+
+
+@workspaces.command()
+@click.argument("workspace")
+@limit_flags
+@server_flag
+@output_options
+def limit(out: Output, workspace: str, base_url: str | None, **given: str | None) -> None:
+    """Limit a WORKSPACE, and show all its limits.
+
+    \b
+    Example:
+      overnight workspaces limit team --queued-requests 50000
+
+    N is a number, none for no limit, or default for that of the settings. What is not named
+    stays as it is.
+    """
+    changed = limits.read(given, default=True)
+    organization = Organization(base_url)
+    found = organization.workspace(workspace)
+    if changed:
+        organization.limit_workspace(found.id, changed)
+    entry = organization.limits_of(found.id)
+    if out.as_json:
+        out.document(msgspec.to_builtins(entry))
+        return
+    for row in entry.limits:
+        source = "its own" if row.source.type == "workspace" else "of the settings"
+        value = f"{row.value:,}" if row.value else "none"
+        out.data(f"{LIMITERS[row.type]:20}  {value:>15}  {source}")
+    if not entry.limits:
+        out.note("no limits")
 
 
 @workspaces.command()

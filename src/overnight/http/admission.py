@@ -1,14 +1,16 @@
 """Who may call what: one table, and the check that stands before every route."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import Enum
 
 from overnight.access.keys import Caller
-from overnight.errors import PermissionDenied
+from overnight.errors import PermissionDenied, RateLimited
 from overnight.http import metrics
-from overnight.http.service import CALLER, WORKSPACE, HttpRequest, Service, base_url
+from overnight.http.service import CALLER, RATE, WORKSPACE, HttpRequest, Service, base_url
 from overnight.settings import is_loopback
-from overnight.tenancy import Role
+from overnight.tenancy import Role, Workspace
+from overnight.wire.headers import rate_headers
 
 
 class Open(Enum):
@@ -45,12 +47,16 @@ NEEDS: Mapping[str, Needed] = {
     "GET /v1/organizations/workspaces/{workspace_id}": Role.ADMIN,
     "POST /v1/organizations/workspaces/{workspace_id}": Role.ADMIN,
     "POST /v1/organizations/workspaces/{workspace_id}/archive": Role.ADMIN,
+    "GET /v1/organizations/rate_limits": Role.ADMIN,
+    "GET /v1/organizations/workspaces/{workspace_id}/rate_limits": Role.ADMIN,
+    "POST /v1/organizations/workspaces/{workspace_id}/rate_limits/{rate_limit_id}": Role.ADMIN,
     "GET /v1/organizations/api_keys": Role.ADMIN,
     "GET /v1/organizations/api_keys/{key_id}": Role.ADMIN,
     "POST /v1/organizations/api_keys/{key_id}": Role.ADMIN,
     "GET /overnight/v1/keys": Role.ADMIN,
     "POST /overnight/v1/keys": Role.ADMIN,
     "GET /overnight/v1/keys/{key_id}": Role.ADMIN,
+    "POST /overnight/v1/keys/{key_id}": Role.ADMIN,
     "POST /overnight/v1/keys/{key_id}/revoke": Role.ADMIN,
     # To all where the setting `metrics` is `open`.
     "GET /metrics": Open.TO_ANY_KEY,
@@ -65,6 +71,10 @@ NEEDS: Mapping[str, Needed] = {
 }
 
 
+# Calls of these paths count against requests per minute.
+_BATCHES = "/batches"
+
+
 def needed(method: str, path: str) -> Needed:
     """Say what a key must have for a route; `path` with the names of its parts in braces."""
     # The framework's own answer: which methods a path has.
@@ -74,7 +84,7 @@ def needed(method: str, path: str) -> Needed:
 async def admit(request: HttpRequest, service: Service) -> None:
     """Find the caller and the workspace that they mean, or refuse the call.
 
-    Raises: AuthenticationFailed, PermissionDenied, InvalidRequest.
+    Raises: AuthenticationFailed, PermissionDenied, InvalidRequest, RateLimited.
     """
     path = request.scope["path_template"]
     need = needed(request.method, path)
@@ -95,7 +105,29 @@ async def admit(request: HttpRequest, service: Service) -> None:
         return
     if need is Open.TO_ANY_KEY and caller.workspace_id is None:
         return
-    state[WORKSPACE] = await service.keyring.workspace(caller, request.headers)
+    workspace = await service.keyring.workspace(caller, request.headers)
+    state[WORKSPACE] = workspace
+    if _BATCHES in path:
+        _count(request, service, caller, workspace)
+
+
+def _count(request: HttpRequest, service: Service, caller: Caller, workspace: Workspace) -> None:
+    """Count a call against the requests per minute. Raises: RateLimited."""
+    rate = service.limiter.rate(caller, workspace)
+    if rate is None:
+        return
+    limit, taken = rate
+    request.scope["state"][RATE] = rate_headers(
+        limit.at_most,
+        remaining=taken.remaining,
+        full_at=service.clock.now() + timedelta(seconds=taken.full_in_s),
+    )
+    if not taken.is_granted:
+        raise RateLimited(
+            f"This request would exceed the rate limit for {limit} of "
+            f"{limit.at_most:,} requests per minute",
+            retry_after_s=taken.wait_s,
+        )
 
 
 async def _refuse_takeover(request: HttpRequest, service: Service, caller: Caller) -> None:

@@ -33,28 +33,35 @@ from overnight.http import (
     models,
     organization,
     prices,
+    rate_limits,
     reports,
 )
-from overnight.http.service import CALLER, WORKSPACE, HttpRequest, Service
+from overnight.http.service import CALLER, RATE, WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
+from overnight.settings import Settings
 from overnight.wire.errors import error_body, error_headers
 
-# All but `/metrics`, which the settings may switch off. Who may call each says `http.admission`.
-ROUTES: Sequence[HTTPRouteHandler] = (
-    *batches.routes,
-    *calculator.routes,
-    *costs.routes,
-    *extensions.routes,
-    *keys.routes,
-    *messages.routes,
-    *models.routes,
-    *organization.routes,
-    *prices.routes,
-    *reports.routes,
-)
 _REQUEST_ID = "request_id"
 
 log = logging.getLogger(__name__)
+
+
+def routes(settings: Settings) -> list[HTTPRouteHandler]:
+    """Give every route of the service. Who may call each is said in `http.admission`."""
+    return [
+        *batches.routes,
+        *calculator.routes,
+        *costs.routes,
+        *extensions.routes,
+        *keys.routes,
+        *messages.routes,
+        *metrics.routes(settings),
+        *models.routes,
+        *organization.routes,
+        *prices.routes,
+        *rate_limits.routes,
+        *reports.routes,
+    ]
 
 
 def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
@@ -64,7 +71,7 @@ def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = 
         await admission.admit(request, service)
 
     app = Litestar(
-        route_handlers=[*ROUTES, *metrics.routes(service.settings), *more_routes],
+        route_handlers=[*routes(service.settings), *more_routes],
         dependencies={"service": Provide(lambda: service, sync_to_thread=False)},
         before_request=admit,
         exception_handlers={
@@ -82,7 +89,7 @@ def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = 
 
 
 def _identified(app: ASGIApp) -> ASGIApp:
-    """Put a request id, and for known callers their organization, on every answer."""
+    """Put a request id on every answer, and for known callers who they are and what is left."""
     organization = organization_id().encode()
 
     async def identified(scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,6 +107,7 @@ def _identified(app: ASGIApp) -> ASGIApp:
                     headers.append((b"anthropic-organization-id", organization))
                 if workspace := state.get(WORKSPACE):
                     headers.append((b"anthropic-workspace-id", workspace.id.encode()))
+                headers += state.get(RATE, ())
                 message["headers"] = headers
             await send(message)
 

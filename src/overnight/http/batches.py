@@ -13,7 +13,15 @@ from sqlalchemy import Connection
 from overnight.errors import InvalidRequest, NotFound
 from overnight.http.body import decoded_body
 from overnight.http.listing import cursors
-from overnight.http.service import AService, HttpRequest, Service, base_url, caller_of, workspace_of
+from overnight.http.service import (
+    AService,
+    HttpRequest,
+    Service,
+    base_url,
+    caller_of,
+    tenant_of,
+    workspace_of,
+)
 from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Submission
 from overnight.store import batches, estimates, shards
@@ -38,18 +46,24 @@ _MAX_IDEMPOTENCY_KEY = 255
 @post("/v1/messages/batches", status_code=200, request_max_body_size=None)
 async def create_batch(request: HttpRequest, service: AService) -> Response[MessageBatch]:
     """Accept a batch: durable when this answers."""
+    caller, workspace = caller_of(request), tenant_of(request)
     submission = Submission(
-        workspace_id=workspace_of(request),
-        key_id=caller_of(request).key_id,
+        workspace_id=workspace.id,
+        key_id=caller.key_id,
         api_version=api_version(request.headers),
         betas=betas(request.headers),
         user_profile_id=request.headers.get("anthropic-user-profile-id"),
         idempotency_key=_idempotency_key(request),
         estimate_id=await _estimate_id(request, service),
         auto_cache=_auto_cache(request, service),
+        queue_limits=service.limiter.limits(caller, workspace, "queued_requests"),
     )
-    body = decoded_body(request, max_bytes=service.settings.max_batch_bytes)
-    batch = await service.acceptor.accept(body, submission)
+    max_bytes = service.settings.max_batch_bytes
+    announced = request.headers.get("content-length", "")
+    announced_bytes = min(int(announced), max_bytes) if announced.isdecimal() else 0
+    with service.limiter.upload(caller, workspace, announced_bytes=announced_bytes) as upload:
+        body = upload.passed(decoded_body(request, max_bytes=max_bytes))
+        batch = await service.acceptor.accept(body, submission)
     return _show(request, service, batch)
 
 

@@ -23,6 +23,7 @@ from overnight.wire.keys import (
     key_of,
     new_key_document,
     read_key_question,
+    read_limits_change,
 )
 from overnight.wire.organization import moment
 
@@ -85,6 +86,24 @@ async def create_key(request: HttpRequest, service: AService) -> Response[NewKey
     )
 
 
+@post("/overnight/v1/keys/{key_id:str}", status_code=200, request_max_body_size=None)
+async def limit_key(
+    request: HttpRequest, key_id: FromPath[str], service: AService
+) -> Response[KeyDocument]:
+    """Give a key limits of its own, or take them away; those not named stay."""
+    api_version(request.headers)
+    changed = read_limits_change(await whole_body(request, max_bytes=MAX_BODY_BYTES))
+
+    def change(connection: Connection) -> Key:
+        keys.limit(connection, find_key(connection, key_id).id, changed)
+        return find_key(connection, key_id)
+
+    limited = await service.database.write(change)
+    service.keyring.forget()
+    log.info("key limited", key=limited.id, by=caller_of(request).key_id)
+    return Response(key_document(limited, now=service.clock.now()), media_type="application/json")
+
+
 @post("/overnight/v1/keys/{key_id:str}/revoke", status_code=200)
 async def revoke_key(
     request: HttpRequest, key_id: FromPath[str], service: AService
@@ -132,4 +151,4 @@ async def _refuse_lockout(asked: KeyQuestion, service: Service) -> None:
         )
 
 
-routes = [list_keys, get_key, create_key, revoke_key]
+routes = [list_keys, get_key, create_key, limit_key, revoke_key]

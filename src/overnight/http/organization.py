@@ -97,7 +97,7 @@ async def get_workspace(
 ) -> Response[WorkspaceObject]:
     """Show one workspace."""
     api_version(request.headers)
-    found = await service.database.read(lambda c: _workspace(c, workspace_id))
+    found = await service.database.read(lambda c: find_workspace(c, workspace_id))
     return Response(workspace_object(found), media_type="application/json")
 
 
@@ -111,11 +111,11 @@ async def update_workspace(
     asked = await _workspace_question(request)
 
     def change(connection: Connection) -> Workspace:
-        found = _workspace(connection, workspace_id)
+        found = find_workspace(connection, workspace_id)
         if found.archived_at is not None:
             raise InvalidRequest(f"Workspace {found.id} is archived and stays as it is")
         workspaces.change(connection, found.id, name=asked.name, display_color=asked.display_color)
-        return _workspace(connection, workspace_id)
+        return find_workspace(connection, workspace_id)
 
     try:
         changed = await service.database.write(change)
@@ -135,11 +135,11 @@ async def archive_workspace(
     now = service.clock.now()
 
     def change(connection: Connection) -> Workspace:
-        found = _workspace(connection, workspace_id)
+        found = find_workspace(connection, workspace_id)
         if found.id == DEFAULT_WORKSPACE:
             raise InvalidRequest(f"Workspace {found.id} is the default one: it stays")
         workspaces.archive(connection, found.id, now=now)
-        return _workspace(connection, workspace_id)
+        return find_workspace(connection, workspace_id)
 
     archived = await service.database.write(change)
     service.keyring.forget()
@@ -217,6 +217,14 @@ async def key_page(request: HttpRequest, service: Service) -> tuple[list[Key], b
     return await service.database.read(ask)
 
 
+def find_workspace(connection: Connection, workspace_id: str) -> Workspace:
+    """Find a workspace. Raises: NotFound."""
+    found = workspaces.find(connection, workspace_id)
+    if found is None:
+        raise _no_workspace(workspace_id)
+    return found
+
+
 def find_key(connection: Connection, key_id: str) -> Key:
     """Find a key. Raises: NotFound."""
     found = keys.find(connection, key_id)
@@ -246,14 +254,6 @@ def _change_key(connection: Connection, key: Key, asked: ApiKeyQuestion, now: da
 async def _workspace_question(request: HttpRequest) -> WorkspaceQuestion:
     api_version(request.headers)
     return read_workspace_question(await whole_body(request, max_bytes=MAX_BODY_BYTES))
-
-
-def _workspace(connection: Connection, workspace_id: str) -> Workspace:
-    """Find a workspace. Raises: NotFound."""
-    found = workspaces.find(connection, workspace_id)
-    if found is None:
-        raise _no_workspace(workspace_id)
-    return found
 
 
 def _no_workspace(workspace_id: str) -> NotFound:

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from overnight.access.keys import Caller, Keyring
+from overnight.access.limits import Limiter
 from overnight.clock import Clock
 from overnight.model import WorkspaceId
 from overnight.pipeline.accept import Acceptor
@@ -24,9 +25,11 @@ from overnight.telemetry.reading import Reader
 from overnight.tenancy import Workspace
 
 HttpRequest = Request[Any, Any, State]
-# The keys in the request's state under which stand the caller, and the workspace that they mean.
+# Keys in the request's state: who calls, and which workspace they mean.
 CALLER = "caller"
 WORKSPACE = "workspace"
+# Headers that say where they stand with their rate, where it is limited.
+RATE = "rate"
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     wakes: Wakes
     keyring: Keyring
+    limiter: Limiter
     acceptor: Acceptor
     meter: Meter
     tariff: Tariff
@@ -57,9 +61,14 @@ def caller_of(request: HttpRequest) -> Caller:
 
 
 def workspace_of(request: HttpRequest) -> WorkspaceId:
+    """Give the id of the workspace that `http.admission` found for the caller."""
+    return tenant_of(request).id
+
+
+def tenant_of(request: HttpRequest) -> Workspace:
     """Give the workspace that `http.admission` found for the caller."""
     workspace: Workspace = request.scope["state"][WORKSPACE]
-    return workspace.id
+    return workspace
 
 
 def base_url(request: HttpRequest, service: Service) -> str:

@@ -54,13 +54,9 @@ _STOPPED = select(batches.c.id).where(
 _RUNNING = select(batches.c.id, batches.c.request_count, batches.c.expires_at).where(
     batches.c.status != "ended"
 )
+_OUTCOMES = func.sum(shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired)
 _RECORDED = (
-    select(
-        shards.c.batch_id,
-        func.sum(
-            shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
-        ).label("recorded"),
-    )
+    select(shards.c.batch_id, _OUTCOMES.label("recorded"))
     .where(shards.c.batch_id.in_(bindparam("ids", expanding=True)))
     .group_by(shards.c.batch_id)
 )
@@ -280,6 +276,22 @@ def running(connection: Connection) -> list[Run]:
     """Give all batches that have not ended."""
     rows = connection.execute(_RUNNING)
     return [Run(row.id, row.request_count, from_us(row.expires_at)) for row in rows]
+
+
+def queued(connection: Connection, workspace_id: WorkspaceId, *, key_id: str | None = None) -> int:
+    """Count the requests of a workspace that have no outcome yet, or only those of one key."""
+    conditions = [batches.c.workspace_id == workspace_id, batches.c.status != "ended"]
+    if key_id is not None:
+        conditions.append(batches.c.key_id == key_id)
+    accepted = select(func.coalesce(func.sum(batches.c.request_count), 0)).where(*conditions)
+    recorded = (
+        select(func.coalesce(_OUTCOMES, 0))
+        .join_from(shards, batches, shards.c.batch_id == batches.c.id)
+        .where(*conditions)
+    )
+    # In one statement: a batch that ends between two would be counted whole.
+    difference = accepted.scalar_subquery() - recorded.scalar_subquery()
+    return int(connection.execute(select(difference)).scalar_one())
 
 
 def live(connection: Connection, batch: Batch) -> Live:

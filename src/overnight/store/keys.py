@@ -21,8 +21,8 @@ from overnight.model import WorkspaceId
 from overnight.store import listing
 from overnight.store.listing import Place, findable
 from overnight.store.schema import from_optional_us, from_us, keys, to_us
-from overnight.store.workspaces import allowance_of
-from overnight.tenancy import Key, KeyId, KeyStatus, Role, in_order
+from overnight.store.workspaces import allowance_of, columns
+from overnight.tenancy import LIMIT_NAMES, Key, KeyId, KeyStatus, LimitName, Role, in_order
 
 # Built once: every call looks a key up, unless it was just found.
 _BY_DIGEST = select(keys).where(keys.c.digest == bindparam("of_digest"))
@@ -48,6 +48,7 @@ def create(connection: Connection, key: Key, *, digest: str, pepper_id: str) -> 
             created_at=to_us(key.created_at),
             created_by=key.created_by,
             expires_at=None if key.expires_at is None else to_us(key.expires_at),
+            **columns({name: getattr(key.allowance, name) for name in LIMIT_NAMES}),
         )
     )
 
@@ -108,6 +109,12 @@ def change(
         values["disabled_at"] = to_us(now) if disabled else None
     if values:
         connection.execute(update(keys).where(keys.c.id == key_id).values(**values))
+
+
+def limit(connection: Connection, key_id: KeyId, limits: Mapping[LimitName, int | None]) -> None:
+    """Give a key limits of its own; None takes one away, those not named stay."""
+    if limits:
+        connection.execute(update(keys).where(keys.c.id == key_id).values(columns(limits)))
 
 
 def revoke(connection: Connection, key_id: KeyId, *, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """Questions about workspaces and the changes they go through."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from overnight.model import WorkspaceId
 from overnight.store import listing
 from overnight.store.listing import Place, findable
 from overnight.store.schema import from_optional_us, from_us, keys, to_us, workspaces
-from overnight.tenancy import Allowance, Workspace
+from overnight.tenancy import Allowance, LimitName, Workspace
 
 Question = Select[*tuple[Any, ...]]
 
@@ -114,6 +114,16 @@ def change(
         )
 
 
+def limit(
+    connection: Connection, workspace_id: WorkspaceId, limits: Mapping[LimitName, int | None]
+) -> None:
+    """Give a workspace limits of its own; None takes one away, those not named stay."""
+    if limits:
+        connection.execute(
+            update(workspaces).where(workspaces.c.id == workspace_id).values(columns(limits))
+        )
+
+
 def archive(connection: Connection, workspace_id: WorkspaceId, *, now: datetime) -> None:
     """Close a workspace and revoke its keys. Idempotent: the first time stays."""
     connection.execute(
@@ -126,6 +136,11 @@ def archive(connection: Connection, workspace_id: WorkspaceId, *, now: datetime)
         .where(keys.c.workspace_id == workspace_id, keys.c.revoked_at.is_(None))
         .values(revoked_at=to_us(now))
     )
+
+
+def columns(limits: Mapping[LimitName, int | None]) -> dict[str, int | None]:
+    """Give the columns of `workspaces` or `keys` that hold some limits."""
+    return {f"max_{name}": value for name, value in limits.items()}
 
 
 def allowance_of(row: Row[*tuple[Any, ...]]) -> Allowance:

@@ -9,13 +9,17 @@ from overnight.errors import InvalidRequest
 from overnight.model import WorkspaceId
 from overnight.tenancy import (
     DEFAULT_ROLES,
+    LIMIT_NAMES,
+    Allowance,
     Key,
     KeyId,
     KeyStatus,
+    LimitName,
     Role,
     in_order,
 )
 from overnight.wire.organization import check_name, moment, optional_moment, read
+from overnight.wire.rate_limits import checked
 
 _YEAR_S = 366 * 86_400
 
@@ -41,6 +45,8 @@ class KeyDocument(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: str | None
     # Null while it is not revoked.
     revoked_at: str | None
+    # Its own, beside those of its workspace.
+    limits: Allowance
 
 
 class NewKeyDocument(KeyDocument, frozen=True, kw_only=True):
@@ -64,6 +70,31 @@ class RevokedKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: str
 
 
+class LimitsQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of a key's own; null or 0 is none, and what is left out stays as it is."""
+
+    requests_per_minute: int | msgspec.UnsetType | None = msgspec.UNSET
+    queued_requests: int | msgspec.UnsetType | None = msgspec.UNSET
+    body_bytes_in_flight: int | msgspec.UnsetType | None = msgspec.UNSET
+    uploads: int | msgspec.UnsetType | None = msgspec.UNSET
+
+    @property
+    def named(self) -> dict[LimitName, int | None]:
+        """Give those that are named. Raises: InvalidRequest for what cannot be a limit."""
+        found: dict[LimitName, int | None] = {}
+        for name in LIMIT_NAMES:
+            value: int | msgspec.UnsetType | None = getattr(self, name)
+            if value is not msgspec.UNSET:
+                found[name] = checked(f"limits.{name}", value) or None
+        return found
+
+
+class LimitsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a change."""
+
+    limits: LimitsQuestion
+
+
 class KeyQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a creation."""
 
@@ -74,6 +105,7 @@ class KeyQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     roles: list[str] | None = None
     expires_at: datetime | None = None
     expires_in_s: int | None = None
+    limits: LimitsQuestion = LimitsQuestion()
 
     @property
     def granted(self) -> frozenset[Role]:
@@ -93,6 +125,7 @@ def key_document(key: Key, *, now: datetime) -> KeyDocument:
         expires_at=optional_moment(key.expires_at),
         last_used_at=optional_moment(key.last_used_at),
         revoked_at=optional_moment(key.revoked_at),
+        limits=key.allowance,
     )
 
 
@@ -122,6 +155,11 @@ def read_key_question(body: bytes, *, now: datetime) -> KeyQuestion:
     return msgspec.structs.replace(asked, expires_at=_expiry(asked, now), expires_in_s=None)
 
 
+def read_limits_change(body: bytes) -> dict[LimitName, int | None]:
+    """Read which limits shall change. Raises: InvalidRequest that names the limit."""
+    return read(body, LimitsChange).limits.named
+
+
 def key_of(
     asked: KeyQuestion, *, key_id: KeyId, hint: str, created_by: KeyId | None, now: datetime
 ) -> Key:
@@ -135,6 +173,7 @@ def key_of(
         created_at=now,
         created_by=created_by,
         expires_at=asked.expires_at,
+        allowance=Allowance(**asked.limits.named),
     )
 
 
