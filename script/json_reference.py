@@ -28,7 +28,10 @@ from overnight.pricing.quote import Quote
 from overnight.pricing.statement import Statement
 from overnight.wire.batches import DeletedMessageBatch, MessageBatch
 from overnight.wire.events import DeliveryObject, EventEnvelope
+from overnight.wire.keys import KeyDocument, KeyQuestion, LimitsChange, RevokedKey
+from overnight.wire.organization import WorkspaceObject
 from overnight.wire.progress import Progress
+from overnight.wire.rate_limits import WorkspaceRateLimit
 from overnight.wire.webhooks import (
     DeletedEndpoint,
     Endpoint,
@@ -257,6 +260,36 @@ DOCUMENTS = (
     ),
     Document(
         "Deleted batch", "`overnight batches delete ID --json`.", _struct(DeletedMessageBatch)
+    ),
+    Document("New key question", "The body of `POST /overnight/v1/keys`.", _struct(KeyQuestion)),
+    Document(
+        "Key",
+        "`GET /overnight/v1/keys/{id}`; `GET /overnight/v1/keys` lists them in `data`, "
+        "`overnight keys list --json` in an array. The answer of `POST /overnight/v1/keys` and "
+        "`overnight keys create --json` has `secret` too, this once.",
+        _struct(KeyDocument),
+    ),
+    Document(
+        "Key limits question",
+        "The body of `POST /overnight/v1/keys/{id}`; the answer is the key, as that of "
+        "`overnight keys limit ID --json`.",
+        _struct(LimitsChange),
+    ),
+    Document(
+        "Revoked key",
+        "`POST /overnight/v1/keys/{id}/revoke` and `overnight keys revoke ID --json`.",
+        _struct(RevokedKey),
+    ),
+    Document(
+        "Workspace",
+        "The workspace of the Admin API: `overnight workspaces create|archive --json`; "
+        "`workspaces list --json` prints an array of them.",
+        _struct(WorkspaceObject),
+    ),
+    Document(
+        "Workspace limits",
+        "The limits of a workspace in the Admin API: `overnight workspaces limit --json`.",
+        _struct(WorkspaceRateLimit),
     ),
     Document(
         "Webhook endpoint",

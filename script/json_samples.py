@@ -40,8 +40,10 @@ def literals(annotation: object) -> Sequence[str]:
 
 
 def parts(annotation: object) -> Sequence[object]:
-    """Give the members of a union, or the annotation alone."""
-    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    """Give the members of a union, or the annotation alone; that a field is left out is none."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return [annotation]
+    return [part for part in get_args(annotation) if part is not msgspec.UnsetType]
 
 
 class _Maker:

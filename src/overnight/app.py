@@ -5,9 +5,9 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -15,7 +15,9 @@ import uvicorn
 from litestar.types import ASGIApp
 
 from overnight import __version__, wiring
+from overnight.access.credentials import Pepper
 from overnight.access.keys import Keyring, workspace_id
+from overnight.access.limits import Limiter
 from overnight.access.secret import ServerSecret, open_secret
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock, SystemClock
@@ -36,13 +38,15 @@ from overnight.pipeline.wake import Wakes
 from overnight.pipeline.worker import Worker
 from overnight.pricing import shelf
 from overnight.pricing.tariff import Tariff
-from overnight.settings import Settings
+from overnight.settings import Settings, is_loopback
+from overnight.store import workspaces
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 from overnight.store.postgres import open_postgres
 from overnight.store.sqlite import open_sqlite
 from overnight.targets import read_networks
 from overnight.telemetry.reading import Reader
+from overnight.tenancy import Allowance
 from overnight.webhooks.delivery import Deliverer
 from overnight.webhooks.sender import Sender
 from overnight.wire.params import Rules
@@ -59,6 +63,7 @@ class Running(NamedTuple):
     """A started service: its HTTP application and the tasks behind it."""
 
     http: ASGIApp
+    keyring: Keyring
     wakes: Wakes
     worker: Worker | None
     # None of them ever ends on its own, but by a defect.
@@ -87,6 +92,7 @@ async def running(
         stack.push_async_callback(database.close)
         objects = await asyncio.to_thread(ObjectDirectory, settings.data / "objects")
         secret = await asyncio.to_thread(open_secret, settings.server_secret, settings.data)
+        keyring = await _keyring(settings, database, clock, secret)
         lanes = await stack.enter_async_context(wiring.opened(settings, clock, backend))
         offer = Offer(lanes)
         tariff = await asyncio.to_thread(_tariff, settings, clock)
@@ -95,7 +101,8 @@ async def running(
         worker = None
         tasks: set[asyncio.Task[None]] = set()
         if settings.worker:
-            worker = _worker(settings, database, objects, lanes, clock, wakes, tariff)
+            weights = await _weights(settings, database)
+            worker = _worker(settings, database, objects, lanes, clock, wakes, tariff, weights)
             deliverer = _deliverer(settings, worker.id, database, clock, wakes, secret)
             # Last of all that works: what ends in the drain is told, too.
             stack.push_async_callback(deliverer.drain, settings.webhooks_timeout_s)
@@ -117,7 +124,7 @@ async def running(
             interval_s=settings.sweep_interval_s,
             hurry=worker.hurry if worker is not None else None,
         )
-        loops.append(meter.run)
+        loops += [meter.run, keyring.run]
         tasks |= {asyncio.create_task(loop()) for loop in loops}
         service = Service(
             settings=settings,
@@ -125,9 +132,10 @@ async def running(
             objects=objects,
             clock=clock,
             wakes=wakes,
-            keyring=Keyring(settings.api_keys),
+            keyring=keyring,
             secret=secret,
-            acceptor=_acceptor(settings, database, objects, clock, wakes),
+            limiter=_limiter(settings, clock),
+            acceptor=_acceptor(settings, database, objects, clock, wakes, meter),
             meter=meter,
             tariff=tariff,
             offer=offer,
@@ -135,7 +143,7 @@ async def running(
             reader=Reader(lanes=lanes, meter=meter, clock=clock, worker=worker),
         )
         http = http_app.build(service)
-        yield Running(http=http, wakes=wakes, worker=worker, tasks=tasks)
+        yield Running(http=http, keyring=keyring, wakes=wakes, worker=worker, tasks=tasks)
 
 
 async def serve(settings: Settings) -> None:
@@ -167,7 +175,9 @@ async def serve(settings: Settings) -> None:
             )
             stop = _stop_signal()
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            print(greeting(settings, listener.getsockname()[1]), file=sys.stderr, flush=True)
+            is_open = await service.keyring.is_open()
+            port = listener.getsockname()[1]
+            print(greeting(settings, port, is_open=is_open), file=sys.stderr, flush=True)
             stopped = asyncio.create_task(_until(stop))
             ended = {stopped, serving, *service.tasks}
             done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
@@ -181,7 +191,7 @@ async def serve(settings: Settings) -> None:
                 task.result()
 
 
-def greeting(settings: Settings, port: int) -> str:
+def greeting(settings: Settings, port: int, *, is_open: bool) -> str:
     """Say in plain words what runs, who answers, and how to point an SDK at it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = settings.public_url or f"http://{host}:{port}"
@@ -191,12 +201,12 @@ def greeting(settings: Settings, port: int) -> str:
         f"  data     {settings.data.resolve()}"
         + (" (SQLite)" if settings.database_url is None else " (objects), PostgreSQL (state)"),
         "  keys     none needed: whoever reaches this address may call"
-        if not settings.api_keys
-        else f"  keys     {len(settings.api_keys)} configured",
+        if is_open
+        else f"  keys     needed; {len(settings.api_keys)} in the settings",
         "",
         "Point an SDK at it:",
         f"  export ANTHROPIC_BASE_URL={url}",
-        "  export ANTHROPIC_API_KEY=" + ("your-key" if settings.api_keys else "not-needed"),
+        "  export ANTHROPIC_API_KEY=" + ("not-needed" if is_open else "your-key"),
     ]
     return "\n".join(lines)
 
@@ -226,6 +236,25 @@ def open_database(settings: Settings) -> Database:
     return open_postgres(settings.database_url)
 
 
+async def _keyring(
+    settings: Settings, database: Database, clock: Clock, secret: ServerSecret
+) -> Keyring:
+    """Get ready to tell callers apart. Raises: ConfigInvalid."""
+    keyring = Keyring(
+        database=database,
+        clock=clock,
+        pepper=Pepper(secret),
+        api_keys=settings.api_keys,
+    )
+    await keyring.start(revoke_lost=settings.revoke_lost_keys)
+    if not (is_loopback(settings.host) or settings.open) and await keyring.is_open():
+        raise ConfigInvalid(
+            f"host {settings.host} can be reached by others, and there is no key",
+            hint="set OVERNIGHT_API_KEYS=admin=KEY, or --open to serve everyone",
+        )
+    return keyring
+
+
 def _rules_of(settings: Settings, offer: Offer) -> Callable[[Batch], Rules]:
     def rules_of(batch: Batch) -> Rules:
         return Rules(
@@ -243,8 +272,23 @@ def _rules_of(settings: Settings, offer: Offer) -> Callable[[Batch], Rules]:
     return rules_of
 
 
+def _limiter(settings: Settings, clock: Clock) -> Limiter:
+    defaults = Allowance(
+        requests_per_minute=settings.max_requests_per_minute,
+        queued_requests=settings.max_queued_requests,
+        body_bytes_in_flight=settings.max_body_bytes_in_flight,
+        uploads=settings.max_uploads,
+    )
+    return Limiter(clock, defaults)
+
+
 def _acceptor(
-    settings: Settings, database: Database, objects: ObjectDirectory, clock: Clock, wakes: Wakes
+    settings: Settings,
+    database: Database,
+    objects: ObjectDirectory,
+    clock: Clock,
+    wakes: Wakes,
+    meter: Meter,
 ) -> Acceptor:
     return Acceptor(
         database=database,
@@ -254,6 +298,7 @@ def _acceptor(
         max_requests=settings.max_requests_per_batch,
         processing_window_s=settings.processing_window_s,
         retention_s=settings.retention_s,
+        pace_per_s=lambda: meter.pace_per_s,
     )
 
 
@@ -306,6 +351,7 @@ def _worker(
     clock: Clock,
     wakes: Wakes,
     tariff: Tariff,
+    weights: Mapping[WorkspaceId, float],
 ) -> Worker:
     return Worker(
         database=database,
@@ -315,7 +361,7 @@ def _worker(
         wakes=wakes,
         tariff=tariff,
         random=Random(),
-        weights=_weights(settings),
+        weights=weights,
         max_attempts=settings.max_attempts,
         lease_s=settings.lease_s,
         shard_requests=settings.shard_requests,
@@ -323,11 +369,14 @@ def _worker(
     )
 
 
-def _weights(settings: Settings) -> dict[WorkspaceId, float]:
-    entries = (entry.partition("=") for entry in settings.workspace_weights)
+async def _weights(settings: Settings, database: Database) -> dict[WorkspaceId, float]:
+    """Give the weights of workspaces that are there now; who is named by its id may come later."""
+    weights = dict(_weight(entry) for entry in settings.workspace_weights)
+    ids = await database.read(partial(workspaces.ids, names=weights))
     return {
-        WorkspaceId(name) if name.startswith("wrkspc_") else workspace_id(name): float(weight)
-        for name, _, weight in entries
+        ids.get(name)
+        or (WorkspaceId(name) if name.startswith("wrkspc_") else workspace_id(name)): weight
+        for name, weight in weights.items()
     }
 
 
@@ -352,6 +401,11 @@ def _deliverer(
         disable_after_s=settings.webhooks_disable_after_s,
         log_s=settings.webhooks_log_s,
     )
+
+
+def _weight(entry: str) -> tuple[str, float]:
+    name, _, weight = entry.partition("=")
+    return name, float(weight)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -111,6 +111,13 @@ class RateLimited(OvernightError):
     exit_code = EXIT_SERVER
 
 
+class QueueFull(RateLimited):
+    """Too many requests are queued"""
+
+    # Nobody knows when there will be room; to send a large body again blindly helps nobody.
+    should_retry = False
+
+
 class Unavailable(OvernightError):
     """The service cannot take this now"""
 

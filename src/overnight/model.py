@@ -40,7 +40,7 @@ WebhookState = Literal["enabled", "disabled"]
 DeliveryState = Literal["pending", "acknowledged", "failed"]
 
 
-def _random_text(length: int) -> str:
+def random_text(length: int) -> str:
     number = int.from_bytes(os.urandom(length))
     digits = []
     for _ in range(length):
@@ -50,35 +50,35 @@ def _random_text(length: int) -> str:
 
 
 def new_batch_id() -> BatchId:
-    return BatchId("msgbatch_01" + _random_text(22))
+    return BatchId("msgbatch_01" + random_text(22))
 
 
 def new_message_id() -> str:
-    return "msg_01" + _random_text(22)
+    return "msg_01" + random_text(22)
 
 
 def new_estimate_id() -> str:
-    return "estimate_01" + _random_text(22)
+    return "estimate_01" + random_text(22)
 
 
 def new_request_id() -> str:
-    return "req_011C" + _random_text(20)
+    return "req_011C" + random_text(20)
 
 
 def new_worker_id() -> WorkerId:
-    return WorkerId("worker_01" + _random_text(22))
+    return WorkerId("worker_01" + random_text(22))
 
 
 def new_tab_id() -> TabId:
-    return TabId("tab_01" + _random_text(22))
+    return TabId("tab_01" + random_text(22))
 
 
 def new_webhook_id() -> WebhookId:
-    return WebhookId("whep_01" + _random_text(22))
+    return WebhookId("whep_01" + random_text(22))
 
 
 def new_event_id() -> EventId:
-    return EventId("whe_01" + _random_text(22))
+    return EventId("whe_01" + random_text(22))
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +213,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     auto_cache: bool = False
     # In how many requests they were; set with `planned_at`, in a batch with `auto_cache`.
     auto_cached_requests: int | None = None
+    # The key that created it; None for one of the settings, or where no key was needed.
+    key_id: str | None = None
     request_count: int
     input_key: str
     input_bytes: int

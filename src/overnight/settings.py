@@ -17,10 +17,13 @@ import msgspec
 
 from overnight.errors import ConfigInvalid
 from overnight.setting import ENV_PREFIX, Setting, Spec, converted, near, row, shown
+from overnight.tenancy import MAX_LIMIT
 
 CONFIG_FILE = Path("overnight.toml")
 # Read by our clients, and where the file is: they are no settings.
-OTHER_VARIABLES = frozenset({"OVERNIGHT_BASE_URL", "OVERNIGHT_CONFIG", "OVERNIGHT_PROGRESS"})
+OTHER_VARIABLES = frozenset(
+    {"OVERNIGHT_ADMIN_KEY", "OVERNIGHT_BASE_URL", "OVERNIGHT_CONFIG", "OVERNIGHT_PROGRESS"}
+)
 MAX_PROBLEMS = 20
 # A table of the file that the simulator reads itself.
 SIMULATOR_TABLE = "simulator"
@@ -188,6 +191,46 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Spec(about="Largest body of any other call.", unit="bytes", low=1_024, high=268_435_456),
     ] = 33_554_432
+    max_requests_per_minute: Annotated[
+        int,
+        Spec(
+            about="Calls of batch endpoints that a workspace may make each minute to one process, "
+            "unless it has a limit of its own; 0 is no limit.",
+            unit="requests",
+            low=0,
+            high=MAX_LIMIT,
+        ),
+    ] = 0
+    max_queued_requests: Annotated[
+        int,
+        Spec(
+            about="Requests without a result that a workspace may have in its batches, unless it "
+            "has a limit of its own; 0 is no limit.",
+            unit="requests",
+            low=0,
+            high=MAX_LIMIT,
+        ),
+    ] = 0
+    max_body_bytes_in_flight: Annotated[
+        int,
+        Spec(
+            about="Bytes of creates that a workspace may be sending to one process at a time, "
+            "unless it has a limit of its own; 0 is no limit.",
+            unit="bytes",
+            low=0,
+            high=MAX_LIMIT,
+        ),
+    ] = 0
+    max_uploads: Annotated[
+        int,
+        Spec(
+            about="Creates that a workspace may be sending to one process at a time, unless it "
+            "has a limit of its own; 0 is no limit.",
+            unit="uploads",
+            low=0,
+            high=MAX_LIMIT,
+        ),
+    ] = 0
     max_context_tokens: Annotated[
         int,
         Spec(
@@ -308,7 +351,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Annotated[
         tuple[str, ...],
         Spec(
-            about="Keys that may call the service, each `key` or `workspace=key`; none: all may.",
+            about="Keys that may call the service, each `key` or `workspace=key`, beside those "
+            "of `overnight keys`; without any key all may. Keys of the workspace `admin` may "
+            "administer.",
             form="keys",
             secret=True,
         ),
@@ -316,12 +361,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server_secret: Annotated[
         str | None,
         Spec(
-            about="Secret from which others are derived, such as those that sign webhooks. "
-            "Without it one is made in the data folder. All processes of a service need the same.",
+            about="Secret under which keys are hashed, and from which those are derived that sign "
+            "webhooks. Without it one is made in the data folder. All processes of a service need "
+            "the same.",
             form="secret",
             secret=True,
         ),
     ] = None
+    revoke_lost_keys: Annotated[
+        bool,
+        Spec(about="Revoke the keys that were hashed under another secret, instead of stopping."),
+    ] = False
     open: Annotated[
         bool, Spec(about="Allow an address others can reach although no key is set.")
     ] = False
@@ -439,7 +489,6 @@ def load(
         settings = msgspec.structs.replace(settings, backend_api_key=key)
         origins["backend_api_key"] = "ANTHROPIC_API_KEY"
     _refuse_two_backends(settings)
-    _refuse_open_door(settings)
     return settings, origins
 
 
@@ -553,14 +602,6 @@ def _refuse_two_backends(settings: Settings) -> None:
         raise ConfigInvalid(
             f"backend {settings.backend} and gguf: only one of them can answer",
             hint="leave out --backend to run the model here, or --gguf to send requests there",
-        )
-
-
-def _refuse_open_door(settings: Settings) -> None:
-    if not (is_loopback(settings.host) or settings.api_keys or settings.open):
-        raise ConfigInvalid(
-            f"host {settings.host} can be reached by others, and no key is set",
-            hint="set OVERNIGHT_API_KEYS=workspace=key, or --open to serve everyone",
         )
 
 

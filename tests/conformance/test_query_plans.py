@@ -18,8 +18,9 @@ from overnight.model import (
     WorkerId,
     WorkspaceId,
 )
-from overnight.store import batches, journal, ledger, outbox, shards, webhooks
+from overnight.store import batches, journal, keys, ledger, outbox, shards, webhooks, workspaces
 from overnight.store.database import Database
+from overnight.store.listing import Place
 
 WORKSPACE = WorkspaceId("wrkspc_01")
 OTHERS = 3_000
@@ -40,6 +41,13 @@ _CHARGES = """
 INSERT INTO charges (charged_at, workspace_id, subject_id, service_tier, model, over_tokens,
   token_class, units, book, book_version)
 VALUES (:at, :workspace, :id, 'batch', 'm', 0, 'input', 1, 'b', '1')
+"""
+_WORKSPACES = """
+INSERT INTO workspaces (id, name, display_color, created_at) VALUES (:id, :id, '', :at)
+"""
+_KEYS = """
+INSERT INTO keys (id, workspace_id, name, roles, digest, pepper_id, hint, created_at)
+VALUES (:id, :own, 'k', 'read', :id, 'p', 'h', :at)
 """
 _JOURNAL = """
 INSERT INTO journal (batch_id, shard, positions, lines) VALUES (:id, 0, :none, :none)
@@ -72,7 +80,7 @@ _DELIVERY = Delivery(
     ),
     state="pending",
 )
-_CURSOR = (START, "msgbatch_5")
+_CURSOR = Place(START, "msgbatch_5")
 
 QUERIES: dict[str, tuple[Ask, str]] = {
     "claim": (
@@ -99,6 +107,7 @@ QUERIES: dict[str, tuple[Ask, str]] = {
     ),
     "unplanned": (lambda c: batches.unplanned(c, limit=100), "ix_batches_unplanned"),
     "running": (batches.running, "ix_batches_running"),
+    "queued": (lambda c: batches.queued(c, WORKSPACE), "ix_batches_queued"),
     "stopped": (lambda c: batches.stopped(c, now=START), "ix_batches_running"),
     "due for archive": (
         lambda c: batches.due_for_archive(c, now=START - 400 * DAY, limit=100),
@@ -145,6 +154,13 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         lambda c: webhooks.subscribers(c, WORKSPACE, "message_batch.ended"),
         "ix_webhooks_list",
     ),
+    "key of a call": (lambda c: keys.find_by_digest(c, "msgbatch_5"), "uq_keys_digest"),
+    "page of keys": (lambda c: keys.page(c, now=START, limit=20), "ix_keys_list"),
+    "keys of a workspace": (
+        lambda c: keys.page(c, now=START, limit=20, workspace_id="msgbatch_5"),
+        "ix_keys_workspace",
+    ),
+    "page of workspaces": (lambda c: workspaces.page(c, limit=20), "ix_workspaces_list"),
 }  # fmt: skip
 
 
@@ -157,6 +173,8 @@ async def filled(database: Database) -> Database:
         connection.execute(text(_SHARDS), rows)
         connection.execute(text(_CHARGES), rows)
         connection.execute(text(_JOURNAL), rows)
+        connection.execute(text(_WORKSPACES), rows)
+        connection.execute(text(_KEYS), rows)
         connection.execute(text(_WEBHOOKS), rows)
         connection.execute(text(_EVENTS), rows)
         connection.execute(text(_DELIVERIES), rows)
@@ -173,6 +191,7 @@ def _row(number: int) -> dict[str, Any]:
         "id": f"msgbatch_{number}",
         "workspace": "wrkspc_01" if number % 50 == 0 else f"wrkspc_{number % 50}",
         "status": "ended" if ended else "in_progress",
+        "own": f"msgbatch_{number % 50}",
         "at": at,
         "ended": at if ended else None,
         "none": b"",
@@ -190,7 +209,8 @@ async def test_a_frequent_query_uses_its_index(filled: Database, query: str) -> 
     plan = await filled.write(lambda c: _first_plan(c, ask))
     assert index in plan, plan
     assert not re.search(
-        r"Seq Scan|SCAN (?:batches|shards|journal|charges|webhook\w*\b)(?! USING)", plan
+        r"Seq Scan|SCAN (?:batches|shards|journal|charges|keys|workspaces|webhook\w*\b)(?! USING)",
+        plan,
     ), plan
 
 

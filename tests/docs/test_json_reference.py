@@ -16,6 +16,7 @@ from tests.support.service import START, Service, serving, settings_for
 from overnight.cli.program import run
 from overnight.model import Event, EventId, WorkspaceId
 from overnight.wire.events import event_body
+from overnight.wire.rate_limits import RATE_LIMIT_ID
 from overnight.wire.webhooks import BETA
 
 COST = "Price of a usage"
@@ -110,6 +111,22 @@ def test_the_body_of_a_webhook_has_the_listed_fields() -> None:
     )
     body = msgspec.json.decode(event_body(event, organization_id="org"))
     assert paths(body, {}) == listed("Webhook event")
+
+
+async def test_keys_and_workspaces_have_the_listed_fields(service: Service) -> None:
+    workspace = await call(service, "POST", "/v1/organizations/workspaces", {"name": "team"})
+    assert paths(workspace, {}) == listed("Workspace")
+    limits = f"/v1/organizations/workspaces/{workspace['id']}/rate_limits/{RATE_LIMIT_ID}"
+    own = {"limits": [{"type": "requests_per_minute", "value": 1}]}
+    assert paths(await call(service, "POST", limits, own), {}) == listed("Workspace limits")
+    made = await call(service, "POST", "/overnight/v1/keys", {"name": "me", "roles": ["admin"]})
+    assert paths(made, {}) == listed("Key") | {"secret"}
+    admin = {"x-api-key": made["secret"]}
+    path = f"/overnight/v1/keys/{made['id']}"
+    shown = await service.api.call("GET", path, None, admin)
+    assert paths(shown.json, {}) == listed("Key")
+    revoked = await service.api.call("POST", f"{path}/revoke", None, admin)
+    assert paths(revoked.json, {}) == listed("Revoked key")
 
 
 def test_prices_of_the_command_line_have_the_listed_fields() -> None:

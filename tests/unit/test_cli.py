@@ -91,7 +91,6 @@ def test_serve_has_a_flag_for_each_setting_that_is_no_secret() -> None:
         (("serv",), 2, "no such command: serv; did you mean serve?", "overnight --help"),
         (("serve", "--prot", "1"), 2, "No such option '--prot'.", "overnight serve --help"),
         (("serve", "--port", "x"), 2, "--port x: must be a whole number", "serve --help"),
-        (("serve", "--host", "0.0.0.0"), 2, "host 0.0.0.0 can be reached by others", "--open"),
         (("serve", "--config", "no.toml"), 2, "no.toml: No such file", "--config"),
         (("batches", "list", "--base-url", NOBODY), 5, f"{NOBODY}: Connection refused", "serve"),
         (("batches", "list", "--base-url", "ftp://x"), 2, "base URL ftp://x: must begin", "http"),

@@ -227,12 +227,6 @@ def test_a_url_keeps_no_trailing_slash() -> None:
     assert settings.public_url == "https://batch.example"
 
 
-def test_an_address_others_can_reach_needs_keys_or_open() -> None:
-    assert "host 0.0.0.0 can be reached by others" in problems_of({"host": "0.0.0.0"})
-    assert load({"host": "0.0.0.0", "open": True}, {}, None)[0].open
-    assert load({"host": "0.0.0.0"}, {"OVERNIGHT_API_KEYS": "k"}, None)[0].api_keys == ("k",)
-
-
 @pytest.mark.parametrize(
     ("host", "expected"),
     [

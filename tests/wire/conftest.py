@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.process import Server
 from tests.wire.caller import Caller
+from tests.wire.organization import ADMIN
 from tests.wire.served import HELD_S, Served, serving
 
 KEYS = 600
@@ -20,7 +21,7 @@ SdkEnvironment = dict[str, str]
 
 SDK_KEY = "sk-ant-api03-wire"
 _CONFIG = f"""
-api_keys = ["wire={SDK_KEY}", "other=sk-ant-api03-other"]
+api_keys = ["wire={SDK_KEY}", "other=sk-ant-api03-other", "admin={ADMIN}"]
 simulator_script = "script.toml"
 """
 _SCRIPT = """

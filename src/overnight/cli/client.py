@@ -65,9 +65,10 @@ def server_flag(command: F) -> F:
 class Client:
     """Calls one server. Every method raises an OvernightError for whatever goes wrong."""
 
-    def __init__(self, base_url: str | None = None) -> None:
+    def __init__(self, base_url: str | None = None, *, as_admin: bool = False) -> None:
+        """`as_admin` prefers the key of OVERNIGHT_ADMIN_KEY."""
         self.base_url = _base_url(base_url)
-        self._http = _http_client()
+        self._http = _http_client(as_admin=as_admin)
 
     def create(
         self,
@@ -248,9 +249,10 @@ def _base_url(given: str | None) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
-def _http_client() -> SyncClient:
+def _http_client(*, as_admin: bool) -> SyncClient:
     headers = {"anthropic-version": API_VERSION, "accept": "application/json"}
-    if key := os.environ.get("ANTHROPIC_API_KEY"):
+    admin_key = os.environ.get("OVERNIGHT_ADMIN_KEY") if as_admin else None
+    if key := admin_key or os.environ.get("ANTHROPIC_API_KEY"):
         headers["x-api-key"] = key
     elif token := os.environ.get("ANTHROPIC_AUTH_TOKEN"):
         headers["authorization"] = f"Bearer {token}"
@@ -287,7 +289,9 @@ def _checked(response: SyncResponse) -> SyncResponse:
     message = _message(bytes(response.bytes())) or f"the server answered {response.status}"
     default = ServerUnreachable if response.status >= 500 else InvalidRequest
     kind = _BY_STATUS.get(response.status, default)
-    hint = "set ANTHROPIC_API_KEY to a key of this server" if response.status == 401 else None
+    hint = None
+    if response.status == 401:
+        hint = "set ANTHROPIC_API_KEY to a key of this server, OVERNIGHT_ADMIN_KEY to administer it"
     raise kind(message + (f" ({request_id})" if request_id else ""), hint=hint)
 
 

@@ -28,6 +28,10 @@ COMMANDS: Mapping[str, Lazy] = {
     "estimate": Lazy("overnight.cli.estimate:estimate", "Check a file and say what it will cost."),
     "price": Lazy("overnight.cli.price:price", "Say what a job costs, batch against standard."),
     "advise": Lazy("overnight.cli.advise:advise", "Say whether a job suits a batch."),
+    "workspaces": Lazy(
+        "overnight.cli.workspaces:workspaces", "Create, list, limit, archive workspaces."
+    ),
+    "keys": Lazy("overnight.cli.keys:keys", "Create, list, limit, revoke keys."),
     "config": Lazy("overnight.cli.config:config", "Show the settings in force."),
     "completion": Lazy("overnight.cli.completion:completion", "Print a shell completion script."),
     "version": Lazy("overnight.cli.version:version", "Print the version."),

@@ -8,6 +8,7 @@ from litestar import Litestar, Response
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
 from sqlalchemy.exc import DBAPIError
 
@@ -21,56 +22,60 @@ from overnight.errors import (
     Unavailable,
 )
 from overnight.http import (
+    admission,
     batches,
     calculator,
     costs,
     deliveries,
     extensions,
+    keys,
     messages,
     metrics,
     models,
+    organization,
     prices,
+    rate_limits,
     reports,
     webhooks,
 )
-from overnight.http.service import WORKSPACE, HttpRequest, Service
+from overnight.http.service import CALLER, RATE, WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
+from overnight.settings import Settings
 from overnight.wire.errors import error_body, error_headers
 
-# Everything else needs a key, when keys are configured.
-PUBLIC_PATHS = frozenset({"/healthz"}) | calculator.PUBLIC_PATHS | prices.PUBLIC_PATHS
 _REQUEST_ID = "request_id"
 
 log = logging.getLogger(__name__)
 
 
+def routes(settings: Settings) -> list[HTTPRouteHandler]:
+    """Give every route of the service. Who may call each is said in `http.admission`."""
+    return [
+        *batches.routes,
+        *calculator.routes,
+        *costs.routes,
+        *deliveries.routes,
+        *extensions.routes,
+        *keys.routes,
+        *messages.routes,
+        *metrics.routes(settings),
+        *models.routes,
+        *organization.routes,
+        *prices.routes,
+        *rate_limits.routes,
+        *reports.routes,
+        *webhooks.routes,
+    ]
+
+
 def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
     """Compose the application around the given parts."""
 
-    public_paths = PUBLIC_PATHS | metrics.public_paths(service.settings)
-
     async def admit(request: HttpRequest) -> None:  # async, or it would run in a thread
-        path = request.url.path
-        if path not in public_paths and not path.startswith(calculator.PUBLIC_PREFIX):
-            request.scope["state"][WORKSPACE] = service.keyring.admit(request.headers)
+        await admission.admit(request, service)
 
     app = Litestar(
-        route_handlers=[
-            *batches.routes,
-            *calculator.routes,
-            *costs.routes,
-            *deliveries.routes,
-            *extensions.routes,
-            *metrics.routes(service.settings),
-            *prices.routes,
-            *reports.routes,
-            *webhooks.routes,
-            messages.create_message,
-            messages.count_tokens,
-            models.list_models,
-            models.get_model,
-            *more_routes,
-        ],
+        route_handlers=[*routes(service.settings), *more_routes],
         dependencies={"service": Provide(lambda: service, sync_to_thread=False)},
         before_request=admit,
         exception_handlers={
@@ -88,7 +93,7 @@ def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = 
 
 
 def _identified(app: ASGIApp) -> ASGIApp:
-    """Put a request id, and for known callers their organization, on every answer."""
+    """Put a request id on every answer, and for known callers who they are and what is left."""
     organization = organization_id().encode()
 
     async def identified(scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,9 +107,11 @@ def _identified(app: ASGIApp) -> ASGIApp:
         async def send_identified(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", []), (b"request-id", request_id.encode())]
-                if workspace := state.get(WORKSPACE):
+                if CALLER in state:
                     headers.append((b"anthropic-organization-id", organization))
-                    headers.append((b"anthropic-workspace-id", workspace.encode()))
+                if workspace := state.get(WORKSPACE):
+                    headers.append((b"anthropic-workspace-id", workspace.id.encode()))
+                headers += state.get(RATE, ())
                 message["headers"] = headers
             await send(message)
 

@@ -12,7 +12,16 @@ from sqlalchemy import Connection
 
 from overnight.errors import InvalidRequest, NotFound
 from overnight.http.body import decoded_body
-from overnight.http.service import AService, HttpRequest, Service, base_url, workspace_of
+from overnight.http.listing import cursors
+from overnight.http.service import (
+    AService,
+    HttpRequest,
+    Service,
+    base_url,
+    caller_of,
+    tenant_of,
+    workspace_of,
+)
 from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Submission
 from overnight.store import batches, estimates, shards
@@ -37,17 +46,24 @@ _MAX_IDEMPOTENCY_KEY = 255
 @post("/v1/messages/batches", status_code=200, request_max_body_size=None)
 async def create_batch(request: HttpRequest, service: AService) -> Response[MessageBatch]:
     """Accept a batch: durable when this answers."""
+    caller, workspace = caller_of(request), tenant_of(request)
     submission = Submission(
-        workspace_id=workspace_of(request),
+        workspace_id=workspace.id,
+        key_id=caller.key_id,
         api_version=api_version(request.headers),
         betas=betas(request.headers),
         user_profile_id=request.headers.get("anthropic-user-profile-id"),
         idempotency_key=_idempotency_key(request),
         estimate_id=await _estimate_id(request, service),
         auto_cache=_auto_cache(request, service),
+        queue_limits=service.limiter.limits(caller, workspace, "queued_requests"),
     )
-    body = decoded_body(request, max_bytes=service.settings.max_batch_bytes)
-    batch = await service.acceptor.accept(body, submission)
+    max_bytes = service.settings.max_batch_bytes
+    announced = request.headers.get("content-length", "")
+    announced_bytes = min(int(announced), max_bytes) if announced.isdecimal() else 0
+    with service.limiter.upload(caller, workspace, announced_bytes=announced_bytes) as upload:
+        body = upload.passed(decoded_body(request, max_bytes=max_bytes))
+        batch = await service.acceptor.accept(body, submission)
     return _show(request, service, batch)
 
 
@@ -168,15 +184,10 @@ def _show(request: HttpRequest, service: Service, batch: Batch) -> Response[Mess
 def _page(
     connection: Connection, workspace: WorkspaceId, query: PageQuery
 ) -> tuple[list[Batch], bool]:
-    after = before = None
-    if query.after_id is not None:
-        after = batches.cursor(connection, query.after_id, workspace)
-    if query.before_id is not None:
-        before = batches.cursor(connection, query.before_id, workspace)
-    asked = query.after_id or query.before_id
-    if asked is not None and after is None and before is None:
-        raise _unknown(asked)
-    return batches.page(connection, workspace, limit=query.limit, after=after, before=before)
+    found = cursors(query, lambda named: batches.cursor(connection, named, workspace), _unknown)
+    return batches.page(
+        connection, workspace, limit=query.limit, after=found.after, before=found.before
+    )
 
 
 def _idempotency_key(request: HttpRequest) -> str | None:

@@ -16,8 +16,7 @@ from overnight.errors import NotFound
 from overnight.http.service import AService, HttpRequest, base_url
 from overnight.pricing import listing
 
-PUBLIC_PATHS = frozenset({"/", "/price", "/prices.json"})
-PUBLIC_PREFIX = f"/{render.ASSETS_PATH}/"
+_ASSETS = f"/{render.ASSETS_PATH}/"
 _YEAR_S = 31_536_000
 # Pages differ by day and by the address they were reached under.
 _CACHED_PAGES = 16
@@ -43,7 +42,7 @@ async def calculator_page(request: HttpRequest, service: AService) -> Response[b
     return _answer(request, plain, packed, "text/html", headers)
 
 
-@get(PUBLIC_PREFIX + "{digest:str}/{name:str}")
+@get(_ASSETS + "{digest:str}/{name:str}")
 async def static_file(
     request: HttpRequest, digest: FromPath[str], name: FromPath[str]
 ) -> Response[bytes]:

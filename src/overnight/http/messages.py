@@ -85,3 +85,6 @@ async def _checked(call: Call, service: Service, *, counts_tokens: bool) -> Chec
     if isinstance(checked, Refusal):
         raise checked.error()
     return checked
+
+
+routes = [create_message, count_tokens]

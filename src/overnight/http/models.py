@@ -74,3 +74,6 @@ def _position(models: Sequence[Model], cursor: str, model_id: str) -> int:
         if model.id == model_id:
             return position
     raise InvalidRequest(f"{cursor}: no model {model_id!r} in this list; take an id from `data`")
+
+
+routes = [list_models, get_model]

@@ -35,6 +35,3 @@ async def prices_schema() -> Response[dict[str, object]]:
 
 
 routes = [price, prices, prices_schema]
-PUBLIC_PATHS = frozenset(
-    {"/overnight/v1/price", "/overnight/v1/prices", "/overnight/v1/prices/schema.json"}
-)

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
-from overnight.access.keys import DEFAULT_WORKSPACE_NAME, workspace_id
-from overnight.errors import InvalidRequest, PermissionDenied
-from overnight.http.service import AService, HttpRequest, Service, workspace_of
+from overnight.access.keys import DEFAULT_WORKSPACE
+from overnight.errors import InvalidRequest
+from overnight.http.service import AService, HttpRequest, Service
 from overnight.pricing.book import TokenClass
 from overnight.pricing.cost import amount
 from overnight.pricing.money import EXACT, ZERO, exact
@@ -37,9 +37,6 @@ from overnight.wire.reports import (
     read_usage_query,
 )
 
-# The workspace whose keys may see what everyone used.
-ADMIN_WORKSPACE_NAME = "admin"
-_DEFAULT_WORKSPACE = workspace_id(DEFAULT_WORKSPACE_NAME)
 _WINDOW_OF: dict[str | None, str] = dict(zip((SHORT, LONG), CONTEXT_WINDOWS, strict=True))
 _CONTEXT_OF: dict[str, str] = dict(zip(CONTEXT_WINDOWS, (SHORT, LONG), strict=True))
 _CENTS = Decimal(100)
@@ -57,7 +54,7 @@ _NEXT_PAGE = "overnight-next-page"
 @get("/v1/organizations/usage_report/messages")
 async def usage_report(request: HttpRequest, service: AService) -> Response[Any]:
     """Sum the usage of the organization in buckets of a day, an hour or a minute."""
-    query = _admitted(request, service, read_usage_query)
+    query = _question(request, service, read_usage_query)
     by: set[Dimension] = {"token_class"}
     by |= {name for name in ("workspace_id", "service_tier", "model") if name in query.group_by}
     if "context_window" in query.group_by:
@@ -82,7 +79,7 @@ async def usage_report(request: HttpRequest, service: AService) -> Response[Any]
 @get("/v1/organizations/cost_report")
 async def cost_report(request: HttpRequest, service: AService) -> Response[Any]:
     """Sum the charges of the organization by day."""
-    query = _admitted(request, service, read_cost_query)
+    query = _question(request, service, read_cost_query)
     by: set[Dimension] = {"token_class", "rate_usd"}
     if "workspace_id" in query.group_by:
         by.add("workspace_id")
@@ -105,17 +102,11 @@ async def cost_report(request: HttpRequest, service: AService) -> Response[Any]:
     return Response(report, media_type="application/json")
 
 
-def _admitted(
+def _question(
     request: HttpRequest, service: Service, read: Callable[..., ReportQuery]
 ) -> ReportQuery:
-    """Check who asks, then what. Raises: PermissionDenied, InvalidRequest."""
+    """Read what is asked. Raises: InvalidRequest."""
     api_version(request.headers)
-    admin = workspace_of(request) == workspace_id(ADMIN_WORKSPACE_NAME)
-    if not (service.keyring.open or admin):
-        raise PermissionDenied(
-            "This key may not read the reports of the organization",
-            hint=f"use a key of the workspace {ADMIN_WORKSPACE_NAME}",
-        )
     return read(request.query_params, now=service.clock.now())
 
 
@@ -205,7 +196,7 @@ def _cost(workspace: str | None, what: tuple[Any, ...], usd: Decimal | None) -> 
 
 
 def _shown_workspace(workspace: str | None) -> str | None:
-    return None if workspace == _DEFAULT_WORKSPACE else workspace
+    return None if workspace == DEFAULT_WORKSPACE else workspace
 
 
 def _wants_csv(request: HttpRequest) -> bool:

@@ -8,7 +8,8 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from overnight.access.keys import Keyring
+from overnight.access.keys import Caller, Keyring
+from overnight.access.limits import Limiter
 from overnight.access.secret import ServerSecret
 from overnight.clock import Clock
 from overnight.model import WorkspaceId
@@ -22,10 +23,14 @@ from overnight.settings import Settings
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 from overnight.telemetry.reading import Reader
+from overnight.tenancy import Workspace
 
 HttpRequest = Request[Any, Any, State]
-# The key in the request's state under which the caller's workspace stands.
-WORKSPACE = "workspace_id"
+# Keys in the request's state: who calls, and which workspace they mean.
+CALLER = "caller"
+WORKSPACE = "workspace"
+# Headers that say where they stand with their rate, where it is limited.
+RATE = "rate"
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +43,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     wakes: Wakes
     keyring: Keyring
     secret: ServerSecret
+    limiter: Limiter
     acceptor: Acceptor
     meter: Meter
     tariff: Tariff
@@ -50,9 +56,20 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 AService = NamedDependency[SkipValidation[Service]]
 
 
+def caller_of(request: HttpRequest) -> Caller:
+    """Give the caller that `http.admission` found."""
+    caller: Caller = request.scope["state"][CALLER]
+    return caller
+
+
 def workspace_of(request: HttpRequest) -> WorkspaceId:
-    """Give the workspace that `http.app` found for the caller."""
-    workspace: WorkspaceId = request.scope["state"][WORKSPACE]
+    """Give the id of the workspace that `http.admission` found for the caller."""
+    return tenant_of(request).id
+
+
+def tenant_of(request: HttpRequest) -> Workspace:
+    """Give the workspace that `http.admission` found for the caller."""
+    workspace: Workspace = request.scope["state"][WORKSPACE]
     return workspace
 
 

@@ -3,30 +3,36 @@
 import asyncio
 import filecmp
 import mmap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import msgspec
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from overnight.clock import Clock
-from overnight.errors import InvalidRequest, Unavailable
+from overnight.errors import InvalidRequest, QueueFull, RateLimited, Unavailable
 from overnight.model import Batch, BatchId, Counts, WorkspaceId, new_batch_id
 from overnight.pipeline.wake import Wakes
-from overnight.store import batches
+from overnight.store import batches, workspaces
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory, ObjectWriter
+from overnight.tenancy import Limit
 from overnight.wire.envelope import read_envelope
 
 # Written to the file in pieces of this size, and made durable while the rest still arrives.
 _WRITE_BYTES = 1 << 20
 _SYNC_BYTES = 16 << 20
+# SDKs sleep as long as they are told; longer than this nobody wants to be held.
+_MAX_WAIT_S = 60
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """Who creates a batch, and what the headers say about it."""
 
     workspace_id: WorkspaceId
+    # None for a key of the settings, or where no key is needed.
+    key_id: str | None = None
     api_version: str
     betas: tuple[str, ...] = ()
     user_profile_id: str | None = None
@@ -34,6 +40,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     # Of `POST /overnight/v1/estimates`; it must exist.
     estimate_id: str | None = None
     auto_cache: bool = False
+    # How many requests may be queued, this batch's included.
+    queue_limits: tuple[Limit, ...] = ()
 
 
 class Acceptor:
@@ -49,7 +57,9 @@ class Acceptor:
         max_requests: int,
         processing_window_s: int,
         retention_s: int,
+        pace_per_s: Callable[[], float | None] = lambda: None,
     ) -> None:
+        """`pace_per_s` tells how many requests lately had their outcome each second."""
         self._database = database
         self._objects = objects
         self._clock = clock
@@ -57,13 +67,17 @@ class Acceptor:
         self._max_requests = max_requests
         self._processing_window = timedelta(seconds=processing_window_s)
         self._retention = timedelta(seconds=retention_s)
+        self._pace_per_s = pace_per_s
 
     async def accept(self, body: AsyncIterator[bytes], submission: Submission) -> Batch:
         """Store the body durably, check its envelope, and create the batch.
 
-        Raises: InvalidRequest for the first fault of the envelope, with nothing stored;
-        Unavailable when the disk or the database cannot take it.
+        Raises: InvalidRequest for the first fault of the envelope, RateLimited when too many
+        requests are queued, both with nothing stored; Unavailable when the disk or the database
+        cannot take it.
         """
+        if submission.queue_limits and submission.idempotency_key is None:
+            await self._database.read(lambda c: self._refuse_if_full(c, submission))
         batch_id = new_batch_id()
         key = f"{batch_id}/input.json"
         try:
@@ -85,7 +99,7 @@ class Acceptor:
         batch = self._batch(batch_id, key, count, writer.size_bytes, submission)
         try:
             created = await self._create(batch, submission)
-        except InvalidRequest:
+        except (InvalidRequest, RateLimited):
             await asyncio.to_thread(self._objects.delete_group, batch_id)
             raise
         if created.id != batch_id:
@@ -131,6 +145,7 @@ class Acceptor:
             user_profile_id=submission.user_profile_id,
             estimate_id=submission.estimate_id,
             auto_cache=submission.auto_cache,
+            key_id=submission.key_id,
             request_count=count,
             input_key=key,
             input_bytes=size_bytes,
@@ -140,7 +155,7 @@ class Acceptor:
     async def _create(self, batch: Batch, submission: Submission) -> Batch:
         key = submission.idempotency_key
         try:
-            await self._database.write(lambda c: batches.create(c, batch, idempotency_key=key))
+            await self._database.write(lambda c: self._insert(c, batch, submission))
         except IntegrityError:
             if key is None:
                 raise
@@ -155,6 +170,30 @@ class Acceptor:
             return earlier
         return batch
 
+    def _insert(self, connection: Connection, batch: Batch, submission: Submission) -> None:
+        if submission.queue_limits:
+            # One after the other: each must see what the one before has queued.
+            workspaces.find_locked(connection, batch.workspace_id)
+        batches.create(connection, batch, idempotency_key=submission.idempotency_key)
+        # After the row is there, so that a repeated create is found to be one even when full.
+        self._refuse_if_full(connection, submission, own=batch.request_count)
+
+    def _refuse_if_full(
+        self, connection: Connection, submission: Submission, own: int | None = None
+    ) -> None:
+        """Raises: RateLimited when more are queued than may be, or so many that none fits.
+
+        `own` requests of the batch itself are counted already; None before it is read.
+        """
+        for limit in submission.queue_limits:
+            key_id = limit.id if limit.scope == "key" else None
+            queued = batches.queued(connection, submission.workspace_id, key_id=key_id)
+            excess = queued - limit.at_most + (1 if own is None else 0)
+            if excess > 0:
+                raise queue_full(
+                    limit, queued=queued - (own or 0), own=own, pace_per_s=self._pace_per_s()
+                )
+
     def _is_repeated(self, batch: Batch, earlier: Batch) -> bool:
         """Tell whether two inputs have the same bytes, or as many where the earlier is archived."""
         if batch.input_bytes != earlier.input_bytes:
@@ -164,6 +203,20 @@ class Acceptor:
             return filecmp.cmp(*inputs, shallow=False)
         except FileNotFoundError:
             return True
+
+
+def queue_full(
+    limit: Limit, *, queued: int, own: int | None, pace_per_s: float | None
+) -> RateLimited:
+    """Refuse a batch, with the time after which there may be room when it is known and short."""
+    message = (
+        f"This request would exceed the rate limit for {limit} of {limit.at_most:,} requests in "
+        f"processing: {queued:,} are queued" + ("" if own is None else f", this batch has {own:,}")
+    )
+    excess = queued + (own or 1) - limit.at_most
+    if pace_per_s and (own or 1) <= limit.at_most and excess <= pace_per_s * _MAX_WAIT_S:
+        return RateLimited(message, retry_after_s=max(1.0, excess / pace_per_s))
+    return QueueFull(message)
 
 
 async def _write(writer: ObjectWriter, body: AsyncIterator[bytes]) -> None:

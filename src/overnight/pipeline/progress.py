@@ -81,20 +81,28 @@ class Meter:
         if self._hurry is not None:
             self._hurry(self._at_risk(runs))
 
-    def _at_risk(self, runs: Sequence[Run]) -> list[BatchId]:
+    @property
+    def pace_per_s(self) -> float | None:
+        """How many outcomes a second brought lately, of all batches; None while it is unknown."""
+        if not self._pace:
+            return None
         first, last = self._pace[0], self._pace[-1]
         passed_s = (last.at - first.at).total_seconds()
-        if passed_s < _PACE_S:
+        return (last.recorded - first.recorded) / passed_s if passed_s >= _PACE_S else None
+
+    def _at_risk(self, runs: Sequence[Run]) -> list[BatchId]:
+        pace_per_s = self.pace_per_s
+        if pace_per_s is None:
             return []
         backlogs = [
             Backlog(
                 run.batch_id,
                 run.request_count - self._samples[run.batch_id][-1].recorded,
-                (run.expires_at - last.at).total_seconds(),
+                (run.expires_at - self._pace[-1].at).total_seconds(),
             )
             for run in runs
         ]
-        return at_risk(backlogs, rate_per_s=(last.recorded - first.recorded) / passed_s)
+        return at_risk(backlogs, rate_per_s=pace_per_s)
 
     async def progress(self, batch: Batch) -> Progress:
         """Say where a batch stands now."""

@@ -21,7 +21,8 @@ from sqlalchemy import (
 
 from overnight import lifecycle
 from overnight.model import Batch, BatchId, BatchStatus, Counts, Usage, WorkspaceId
-from overnight.store import outbox
+from overnight.store import listing, outbox
+from overnight.store.listing import Place, findable
 from overnight.store.schema import batches, from_optional_us, from_us, shards, to_us
 
 # Under the text of a `model.UsageKey`.
@@ -53,13 +54,9 @@ _STOPPED = select(batches.c.id).where(
 _RUNNING = select(batches.c.id, batches.c.request_count, batches.c.expires_at).where(
     batches.c.status != "ended"
 )
+_OUTCOMES = func.sum(shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired)
 _RECORDED = (
-    select(
-        shards.c.batch_id,
-        func.sum(
-            shards.c.succeeded + shards.c.errored + shards.c.canceled + shards.c.expired
-        ).label("recorded"),
-    )
+    select(shards.c.batch_id, _OUTCOMES.label("recorded"))
     .where(shards.c.batch_id.in_(bindparam("ids", expanding=True)))
     .group_by(shards.c.batch_id)
 )
@@ -137,6 +134,7 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
             user_profile_id=batch.user_profile_id,
             estimate_id=batch.estimate_id,
             auto_cache=batch.auto_cache,
+            key_id=batch.key_id,
             idempotency_key=idempotency_key,
             request_count=batch.request_count,
             input_key=batch.input_key,
@@ -148,7 +146,7 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
 def find(connection: Connection, batch_id: str, workspace_id: WorkspaceId) -> Batch | None:
     """Find a batch of a workspace; deleted ones and those of others do not exist."""
     row = connection.execute(
-        _FIND, {"of_id": _text(batch_id), "of_workspace": workspace_id}
+        _FIND, {"of_id": findable(batch_id), "of_workspace": workspace_id}
     ).one_or_none()
     return None if row is None else _batch(row)
 
@@ -169,47 +167,22 @@ def page(
     workspace_id: WorkspaceId,
     *,
     limit: int,
-    after: tuple[datetime, str] | None = None,
-    before: tuple[datetime, str] | None = None,
+    after: Place | None = None,
+    before: Place | None = None,
 ) -> tuple[list[Batch], bool]:
-    """List newest first, beyond a cursor; and tell whether more follow in that direction.
-
-    `after` gives the batches next to the cursor on the older side, `before` those next to it on
-    the newer side. A cursor is the (created_at, id) of a batch, which need not exist any more.
-    """
-    query = select(batches).where(
+    """List newest first, beyond a cursor; and tell whether more follow in that direction."""
+    question = select(batches).where(
         batches.c.workspace_id == workspace_id, batches.c.deleted_at.is_(None)
     )
-    newest_first = (batches.c.created_at.desc(), batches.c.id.desc())
-    if before is not None:
-        at, batch_id = to_us(before[0]), before[1]
-        newer = or_(
-            batches.c.created_at > at, and_(batches.c.created_at == at, batches.c.id > batch_id)
-        )
-        query = query.where(newer).order_by(batches.c.created_at, batches.c.id)
-    elif after is not None:
-        at, batch_id = to_us(after[0]), after[1]
-        older = or_(
-            batches.c.created_at < at, and_(batches.c.created_at == at, batches.c.id < batch_id)
-        )
-        query = query.where(older).order_by(*newest_first)
-    else:
-        query = query.order_by(*newest_first)
-    rows = connection.execute(query.limit(limit + 1)).all()
-    found = [_batch(row) for row in rows[:limit]]
-    return (found[::-1] if before is not None else found), len(rows) > limit
+    rows, has_more = listing.page(
+        connection, question, batches, limit=limit, after=after, before=before
+    )
+    return [_batch(row) for row in rows], has_more
 
 
-def cursor(
-    connection: Connection, batch_id: str, workspace_id: WorkspaceId
-) -> tuple[datetime, str] | None:
+def cursor(connection: Connection, batch_id: str, workspace_id: WorkspaceId) -> Place | None:
     """Place a batch in the list; a deleted one keeps its place until its objects are gone."""
-    row = connection.execute(
-        select(batches.c.created_at, batches.c.id).where(
-            batches.c.id == _text(batch_id), batches.c.workspace_id == workspace_id
-        )
-    ).one_or_none()
-    return None if row is None else (from_us(row.created_at), row.id)
+    return listing.place(connection, batches, batch_id, batches.c.workspace_id == workspace_id)
 
 
 def cancel(
@@ -308,6 +281,22 @@ def running(connection: Connection) -> list[Run]:
     """Give all batches that have not ended."""
     rows = connection.execute(_RUNNING)
     return [Run(row.id, row.request_count, from_us(row.expires_at)) for row in rows]
+
+
+def queued(connection: Connection, workspace_id: WorkspaceId, *, key_id: str | None = None) -> int:
+    """Count the requests of a workspace that have no outcome yet, or only those of one key."""
+    conditions = [batches.c.workspace_id == workspace_id, batches.c.status != "ended"]
+    if key_id is not None:
+        conditions.append(batches.c.key_id == key_id)
+    accepted = select(func.coalesce(func.sum(batches.c.request_count), 0)).where(*conditions)
+    recorded = (
+        select(func.coalesce(_OUTCOMES, 0))
+        .join_from(shards, batches, shards.c.batch_id == batches.c.id)
+        .where(*conditions)
+    )
+    # In one statement: a batch that ends between two would be counted whole.
+    difference = accepted.scalar_subquery() - recorded.scalar_subquery()
+    return int(connection.execute(select(difference)).scalar_one())
 
 
 def live(connection: Connection, batch: Batch) -> Live:
@@ -454,14 +443,9 @@ def known(connection: Connection, batch_ids: Sequence[str]) -> set[str]:
     )
 
 
-def _text(batch_id: str) -> str:
-    """Write an id as both databases can look for it: PostgreSQL refuses NUL in any text."""
-    return batch_id.replace("\0", "\ufffd")
-
-
 def _mine(batch_id: str, workspace_id: WorkspaceId) -> ColumnElement[bool]:
     return and_(
-        batches.c.id == _text(batch_id),
+        batches.c.id == findable(batch_id),
         batches.c.workspace_id == workspace_id,
         batches.c.deleted_at.is_(None),
     )
@@ -504,6 +488,7 @@ def _batch(row: Row[*tuple[Any, ...]]) -> Batch:
         estimate_id=row.estimate_id,
         auto_cache=row.auto_cache,
         auto_cached_requests=row.auto_cached_requests,
+        key_id=row.key_id,
         request_count=row.request_count,
         input_key=row.input_key,
         input_bytes=row.input_bytes,

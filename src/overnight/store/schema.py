@@ -68,6 +68,8 @@ batches = Table(
     Column("auto_cache", Boolean, nullable=False, server_default=text("false")),
     # Set with the plan where `auto_cache` is.
     Column("auto_cached_requests", Integer),
+    # The key that created it; NULL for one of the settings, or where no key was needed.
+    Column("key_id", Text),
 )
 
 Index("ix_batches_list", batches.c.workspace_id, batches.c.created_at, batches.c.id)
@@ -80,6 +82,12 @@ Index(
 Index(
     "ix_batches_running",
     batches.c.expires_at,
+    sqlite_where=batches.c.status != "ended",
+    postgresql_where=batches.c.status != "ended",
+)
+Index(
+    "ix_batches_queued",
+    batches.c.workspace_id,
     sqlite_where=batches.c.status != "ended",
     postgresql_where=batches.c.status != "ended",
 )
@@ -296,6 +304,64 @@ Index(
 Index("ix_webhook_deliveries_subject", deliveries.c.subject_id, deliveries.c.webhook_id)
 # Its cascade from an event looks here.
 Index("ix_webhook_deliveries_event", deliveries.c.event_number)
+
+# Who may call. Batches name their workspace without a reference: a ledger outlives it.
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("display_color", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("archived_at", BigInteger),
+    # Limits of its own; NULL: what the settings say.
+    Column("max_requests_per_minute", BigInteger),
+    Column("max_queued_requests", BigInteger),
+    Column("max_body_bytes_in_flight", BigInteger),
+    Column("max_uploads", BigInteger),
+)
+
+Index("ix_workspaces_list", workspaces.c.created_at, workspaces.c.id)
+# The name of an archived workspace may be given again.
+Index(
+    "uq_workspaces_name",
+    workspaces.c.name,
+    unique=True,
+    sqlite_where=workspaces.c.archived_at.is_(None),
+    postgresql_where=workspaces.c.archived_at.is_(None),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # NULL: of the organization.
+    Column("workspace_id", Text),
+    Column("name", Text, nullable=False),
+    # Comma separated.
+    Column("roles", Text, nullable=False),
+    # Keyed hash of the secret in hexadecimal, and which server secret it was keyed with.
+    Column("digest", Text, nullable=False),
+    Column("pepper_id", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text),
+    Column("expires_at", BigInteger),
+    # At most a minute behind.
+    Column("last_used_at", BigInteger),
+    Column("disabled_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    # Limits of its own, beside those of its workspace; NULL: none.
+    Column("max_requests_per_minute", BigInteger),
+    Column("max_queued_requests", BigInteger),
+    Column("max_body_bytes_in_flight", BigInteger),
+    Column("max_uploads", BigInteger),
+    ForeignKeyConstraint(["workspace_id"], ["workspaces.id"]),
+)
+
+Index("ix_keys_list", keys.c.created_at, keys.c.id)
+Index("ix_keys_workspace", keys.c.workspace_id, keys.c.created_at, keys.c.id)
+Index("uq_keys_digest", keys.c.digest, unique=True)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -4,7 +4,7 @@ Source: protocol notes §2.2, §2.4, §8.5 (SDK 2.12 and public write-ups, read 
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol
 
@@ -111,6 +111,19 @@ def rate_limits(header: Callable[[str], str | None]) -> tuple[Limit, ...]:
                     Limit(of=of, per_minute=per_minute, remaining=remaining, full_at=full_at)
                 )
     return tuple(found)
+
+
+def rate_headers(
+    per_minute: int, *, remaining: int, full_at: datetime
+) -> list[tuple[bytes, bytes]]:
+    """Write `anthropic-ratelimit-requests-*`: the limit, what is left, when all is left again."""
+    # Rounded up, or a client would be told a moment that is too early.
+    reset = (full_at + timedelta(seconds=1, microseconds=-1)).replace(microsecond=0)
+    return [
+        (b"anthropic-ratelimit-requests-limit", b"%d" % per_minute),
+        (b"anthropic-ratelimit-requests-remaining", b"%d" % remaining),
+        (b"anthropic-ratelimit-requests-reset", f"{reset:%Y-%m-%dT%H:%M:%SZ}".encode()),
+    ]
 
 
 def _count(text: str | None) -> int | None:

@@ -43,6 +43,14 @@ def read_page_query(query: Mapping[str, str], *, max_limit: int = MAX_LIMIT) -> 
     )
 
 
+def switch(query: Mapping[str, str], name: str) -> bool:
+    """Read a key that is `true` or `false`; false when absent. Raises: InvalidRequest."""
+    text = query.get(name, "").lower()
+    if text not in ("", "true", "false"):
+        raise InvalidRequest(f"{name}: Input should be true or false, not {text!r}")
+    return text == "true"
+
+
 def _limit(text: str | None, max_limit: int) -> int:
     if not text:
         return DEFAULT_LIMIT
