@@ -16,6 +16,7 @@ from tests.wire.served import Served, serving
 from overnight.http.admission import NEEDS, Open
 from overnight.tenancy import DEFAULT_ROLES, Role
 from overnight.wire.rate_limits import RATE_LIMIT_ID
+from overnight.wire.webhooks import BETA
 
 PLANTED = "planted-secret-of-the-owner"
 CLOSED = {route: need for route, need in NEEDS.items() if need is not Open.TO_ALL}
@@ -35,6 +36,8 @@ class Ids(NamedTuple):
     batch_id: str
     workspace_id: str
     key_id: str
+    webhook_id: str
+    event_id: str
     model_id: str = "claude-haiku-4-5"
     rate_limit_id: str = RATE_LIMIT_ID
 
@@ -42,7 +45,15 @@ class Ids(NamedTuple):
         return template.format(**self._asdict())
 
 
-UNKNOWN = Ids("msgbatch_01" + 22 * "x", "wrkspc_01" + 22 * "x", "apikey_01" + 22 * "x")
+UNKNOWN = Ids(
+    "msgbatch_01" + 22 * "x",
+    "wrkspc_01" + 22 * "x",
+    "apikey_01" + 22 * "x",
+    "whep_01" + 22 * "x",
+    "whe_01" + 22 * "x",
+)
+WEBHOOKS = "/v1/organizations/webhooks"
+BETAS = {"anthropic-beta": BETA}
 
 
 class Estate(NamedTuple):
@@ -81,6 +92,9 @@ def furnish(served: Served) -> Estate:
     administrator.asked("POST", off, {"status": "inactive"})
     served.advance(HOUR_S)
     batch_id = owner.caller.run(request(PLANTED))["id"]
+    endpoint = {"url": "https://theirs.example/", "enabled_events": ["message_batch.ended"]}
+    webhook_id = owner.caller.post(WEBHOOKS, endpoint, headers=BETAS).json["id"]
+    event_id = owner.caller.post(f"/overnight/v1/webhooks/{webhook_id}/test", {}).json["event_id"]
     price = {"low_usd": "1", "high_usd": "2"}
     estimate = owner.caller.post("/overnight/v1/estimates", price).json
     return Estate(
@@ -88,7 +102,7 @@ def furnish(served: Served) -> Estate:
         administrator=administrator,
         owner=owner,
         stranger=stranger,
-        theirs=Ids(batch_id, mine, owner.id),
+        theirs=Ids(batch_id, mine, owner.id, webhook_id, event_id),
         estimate_id=estimate["id"],
         ended=ended,
         narrow={role: administrator.issue(mine, role) for role in DEFAULT_ROLES}
@@ -100,6 +114,7 @@ def call(caller: Caller, route: str, ids: Ids, **headers: str) -> Answer:
     """Call a route as far as it can be called without knowing what it is about."""
     method, template = route.split(" ")
     path = ids.path(template)
+    headers = BETAS | headers
     if method == "POST":
         return caller.call(method, path, b"{}", headers=headers)
     return caller.call(method, path, headers=headers)
@@ -131,6 +146,7 @@ def is_untouched(estate: Estate) -> bool:
         and list(caller.results(ids.batch_id)) == [PLANTED]
         and (workspace["name"], workspace["archived_at"]) == ("mine", None)
         and (key["name"], key["status"]) == ("test", "active")
+        and caller.get(f"{WEBHOOKS}/{ids.webhook_id}", headers=BETAS).json["state"] == "enabled"
     )
 
 
@@ -191,7 +207,7 @@ def test_a_foreign_id_is_answered_like_an_unknown_one(estate: Estate, route: str
     foreign = without_ids(call(stranger, route, estate.theirs), estate.theirs)
     unknown = without_ids(call(stranger, route, UNKNOWN), UNKNOWN)
     assert foreign == unknown
-    if re.search("{(batch|workspace|key)_id}", route):
+    if re.search("{(batch|workspace|key|webhook|event)_id}", route):
         assert foreign[0] in {403, 404}
     assert is_untouched(estate)
 
@@ -199,7 +215,7 @@ def test_a_foreign_id_is_answered_like_an_unknown_one(estate: Estate, route: str
 @pytest.mark.parametrize("route", CLOSED)
 def test_nothing_of_another_workspace_is_ever_told(estate: Estate, route: str) -> None:
     text = call(estate.stranger.caller, route, UNKNOWN).body.decode()
-    for theirs in (PLANTED, *estate.theirs[:3], estate.estimate_id, estate.owner.secret):
+    for theirs in (PLANTED, *estate.theirs[:5], estate.estimate_id, estate.owner.secret):
         assert theirs not in text
 
 
