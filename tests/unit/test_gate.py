@@ -339,7 +339,6 @@ def test_nobody_is_cut_where_that_was_not_asked_for() -> None:
     answer(gate, 10, 200)
     gate.enter(0, NEED, 20)
     assert gate.stragglers(900) == []
-    assert gate.patience_s(1_024) is None
 
 
 def test_a_backend_that_hangs_altogether_is_cut_a_few_times_only() -> None:
@@ -351,12 +350,14 @@ def test_a_backend_that_hangs_altogether_is_cut_a_few_times_only() -> None:
     assert cut == 5
 
 
-def test_patience_is_known_beforehand() -> None:
+def test_a_request_that_needs_long_has_more_time_from_its_third_attempt_on() -> None:
     gate = make(8, cuts_stragglers=True)
-    assert gate.patience_s(1_024) is None
     answer(gate, 10, 200, seconds=8)
-    assert gate.patience_s(1_024) == 16
-    assert gate.patience_s(1_024, attempts=2) == 64
+    second = gate.enter(0, NEED, 20, attempts=1)
+    third = gate.enter(0, NEED, 20, attempts=2)
+    assert gate.stragglers(36.1) == [second]
+    assert gate.stragglers(83.9) == []
+    assert gate.stragglers(84.1) == [third]
 
 
 EVENTS = st.tuples(

@@ -155,12 +155,6 @@ class Gate:
             self._first_s = now_s
         return passed
 
-    def patience_s(self, max_tokens: int, attempts: int = 0) -> float | None:
-        """Give after how many seconds a call is a straggler; None: never, or not yet known."""
-        if not (self._cuts_stragglers and self._patience.may_cut):
-            return None
-        return self._patience.limit_s(max_tokens, attempts)
-
     def stragglers(self, now_s: float) -> list[Pass]:
         """List the batch calls that are to be cut now, each once; to be asked every second or so.
 
