@@ -63,7 +63,9 @@ def marks(
     for number, tokens in enumerate(prompt_tokens):
         prefixes = [Prefix(1, shared_tokens), Prefix(100 + number, tokens)]
         written = params if params and number == 0 else {}
-        choice.add(number, a_request(number, model, written, tokens), prefixes, [])
+        request = a_request(number, model, written, tokens)
+        if choice.takes(request):
+            choice.add(number, request, prefixes, [])
     return choice.marks()
 
 
@@ -116,8 +118,7 @@ def test_nothing_is_marked_where_backends_of_a_model_differ_in_price_or_cache(ot
 def test_what_a_backend_calls_the_model_decides_about_its_price(caches: list[Cache]) -> None:
     auto = AutoCache(book=shelf.open_book(shelf.DEFAULT), caches_of=lambda model: caches)
     choice = auto.choice(BATCH)
-    for number in range(9):
-        choice.add(number, a_request(number, SONNET, {}, 3_000), [Prefix(1, 2_000)], [])
+    assert not choice.takes(a_request(0, SONNET, {}, 3_000))
     assert choice.marks() == {}
 
 
@@ -133,6 +134,25 @@ def test_a_request_with_a_breakpoint_of_its_caller_is_left_alone(params: dict[st
     assert marks(params=params, prompt_tokens=four) == {1: SHARED, 2: SHARED, 3: SHARED}
     # Nor does it count among those that would read.
     assert marks(params=params) == {}
+
+
+def test_a_mark_that_is_spelled_with_escapes_is_one() -> None:
+    cache = Cache(SONNET, MARKED, 64)
+    auto = AutoCache(book=shelf.open_book(shelf.DEFAULT), caches_of=lambda model: [cache])
+    choice = auto.choice(BATCH)
+    for number in range(4):
+        request = a_request(number, SONNET, {}, 3_000)
+        assert choice.takes(request)
+        choice.add(number, request, [Prefix(1, 2_000, 300 if number == 0 else 0)], [])
+    assert choice.marks() == {1: SHARED, 2: SHARED, 3: SHARED}
+
+
+def test_a_prompt_that_is_too_short_as_a_whole_is_not_looked_at() -> None:
+    cache = Cache(SONNET, MARKED, 64)
+    auto = AutoCache(book=shelf.open_book(shelf.DEFAULT), caches_of=lambda model: [cache])
+    choice = auto.choice(BATCH)
+    assert not choice.takes(a_request(0, SONNET, {}, 1_023))
+    assert choice.takes(a_request(1, SONNET, {}, 1_024))
 
 
 def test_a_text_about_breakpoints_is_none() -> None:

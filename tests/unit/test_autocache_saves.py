@@ -71,7 +71,8 @@ def planned(batch: Sequence[Params], book: str) -> list[Params]:
             input_tokens=prompt_tokens(params),
             max_tokens=16,
         )
-        choice.add(number, request, found, [])
+        if choice.takes(request):
+            choice.add(number, request, found, [])
     marks = choice.marks()
     sent = []
     for place in order.walk():

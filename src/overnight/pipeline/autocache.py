@@ -40,20 +40,28 @@ class Choice:
         # None for a model whose caches leave nothing to choose.
         self._models: dict[str, _Model | None] = {}
 
+    def takes(self, request: PlannedRequest) -> bool:
+        """Tell whether breakpoints may be set in a request.
+
+        Not where its caller has set one, nor where the whole prompt is too short to be cached.
+        """
+        if request.model not in self._models:
+            self._models[request.model] = self._model(request.model)
+        model = self._models[request.model]
+        if model is None or request.input_tokens < model.min_tokens:
+            return False
+        return _CALLERS_MARK not in bytes(request.params)
+
     def add(
         self, position: int, request: PlannedRequest, prefixes: Sequence[Prefix], barred: list[int]
     ) -> None:
-        """Add a request with all beginnings of its prompt, the whole of it included.
+        """Add a request that `takes` allows, with all beginnings of its prompt, the whole too.
 
-        `barred` are the places of those at whose end no breakpoint may stand. A request in which
-        its caller has set a breakpoint is left as it is.
+        `barred` are the places of those at whose end no breakpoint may stand.
         """
-        if request.model not in self._models:
-            self._models[request.model] = _model(self._caches_of(request.model))
         model = self._models[request.model]
+        # A caller may spell even `cache_control` with escapes.
         if model is None or any(prefix.ttl_s for prefix in prefixes):
-            return
-        if _CALLERS_MARK in bytes(request.params):
             return
         model.shortest = min(model.shortest, request.input_tokens)
         model.longest = max(model.longest, request.input_tokens)
@@ -68,11 +76,20 @@ class Choice:
                 continue
             chosen |= model.sharing.choose(
                 _saving(rates),
-                min_tokens=max(cache.caching.min_tokens for cache in model.caches),
+                min_tokens=model.min_tokens,
                 senders=min(cache.senders for cache in model.caches),
                 caches=len(model.caches),
             )
         return chosen
+
+    def _model(self, name: str) -> "_Model | None":
+        """Begin with a model; None unless its caches heed marks, and these alone, at a price."""
+        caches = self._caches_of(name)
+        for cache in caches:
+            heeds = cache.caching.marked and not cache.caching.automatic
+            if not heeds or self._book.prices(cache.model, on=self._on) is None:
+                return None
+        return _Model(caches) if caches else None
 
     def _rates(self, model: "_Model") -> Rates | None:
         """Give the rates of all its prompts; None when one is unknown or some have others.
@@ -93,20 +110,15 @@ class Choice:
 class _Model:
     """The requests to one model."""
 
-    __slots__ = ("caches", "longest", "sharing", "shortest")
+    __slots__ = ("caches", "longest", "min_tokens", "sharing", "shortest")
 
     def __init__(self, caches: Sequence[Cache]) -> None:
         self.caches = caches
+        self.min_tokens = max(cache.caching.min_tokens for cache in caches)
         self.sharing = Sharing()
         # Prompts, in tokens.
         self.shortest: int = 1 << 60
         self.longest: int = 0
-
-
-def _model(caches: Sequence[Cache]) -> _Model | None:
-    """Begin with a model; None unless all its caches keep what is marked and nothing else."""
-    heeded = [cache.caching.marked and not cache.caching.automatic for cache in caches]
-    return _Model(caches) if heeded and all(heeded) else None
 
 
 def _saving(rates: Rates) -> Callable[[Ttl, int, int], Decimal | None]:

@@ -203,7 +203,7 @@ def _prefixes(
     checked: Checked, entry: PlannedRequest, position: int, choice: Choice | None
 ) -> list[Prefix]:
     """List the beginnings of a prompt that others may share; let breakpoints be chosen in them."""
-    if choice is None:
+    if choice is None or not choice.takes(entry):
         return _short(prompt.shareable(checked.params, checked.model))
     blocks = list(prompt.prefixes(checked.params, checked.model))
     found = _short(blocks)
