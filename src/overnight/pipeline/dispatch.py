@@ -19,7 +19,7 @@ from overnight.dispatch.gate import Pass
 from overnight.dispatch.queue import Taken
 from overnight.dispatch.routing import Target
 from overnight.model import Call, Failure, FailureKind, Need, Prefix, Reply
-from overnight.pipeline.held import Work, Workload
+from overnight.pipeline.held import HeldShard, Work, Workload
 from overnight.pipeline.journal import Journal
 from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.lease import settle_unsent
@@ -139,58 +139,66 @@ class Dispatcher:
         return self._journal.add(work.held, work.position, line, "expired")
 
     async def _send(self, sending: "Sending", task: asyncio.Task[None], left_s: float) -> None:
+        """Call the backend and settle what comes of it."""
         work, held, lane = sending.work, sending.work.held, sending.lane
-        gate, route = lane.gate, self._lanes.route(work.route)
+        route = self._lanes.route(work.route)
         target = route.targets[lane.id]
-        passed = gate.enter(work.route, sending.need, sending.started_s, attempts=work.calls)
-        work.calls += 1
+        passed = lane.gate.enter(
+            work.route, sending.need, sending.started_s, attempts=work.attempts + work.cuts
+        )
         route.took(lane.id)
         if sending.leads:
-            gate.tally.leaders_sent += 1
+            lane.gate.tally.leaders_sent += 1
         if target.fallback:
-            gate.tally.fallbacks += 1
+            lane.gate.tally.fallbacks += 1
         held.sending.add(task)
         self._calling[passed] = task
+        answer: Reply | Failure | None
         try:
             answer = await self._answer(sending, target, left_s)
         except asyncio.CancelledError:
             stopped = held.lost or held.stop == "expired"
             if self._workload.draining or not (stopped or passed.cut):
-                gate.abandoned(passed)
-                sending.lose()
+                self._break_off(sending, passed)
                 raise
             task.uncancel()
-            if stopped:
-                gate.abandoned(passed)
-                sending.lose()
-                lane.wake()
-                if not held.lost:
-                    await self._expire(work)
-                return
-            answer = _STRAGGLER
+            answer = None if stopped else _STRAGGLER
         finally:
             # Nobody may cancel a task that waits for the journal: all wait for one future.
             held.sending.discard(task)
             del self._calling[passed]
-        now_s = self._clock.seconds()
-        if isinstance(answer, Failure):
-            charged = gate.failed(passed, answer, now_s)
-            sending.lose()
-            if lane.out:
-                self._workload.abandon(lane)
-            lane.wake()
-            await self._settle_failure(sending, answer, charged=charged)
+        if isinstance(answer, Reply):
+            await self._record(sending, passed, answer)
+        elif answer is None or self._came_too_late(held, answer):
+            self._break_off(sending, passed)
+            if not held.lost:
+                await self._expire(work)
         else:
-            gate.answered(passed, answer, now_s)
-            if sending.leads:
-                self._begin(sending)
-            lane.wake()
-            key = self._tariff.key(
-                answer.model, answer.usage, on=held.created_on, auto_cached=work.auto_cached
-            )
-            await self._journal.add(
-                held, work.position, sending.line, "succeeded", usage_key=key, usage=answer.usage
-            )
+            await self._settle_failure(sending, passed, answer)
+
+    def _record(self, sending: "Sending", passed: Pass, reply: Reply) -> Awaitable[None]:
+        work, lane = sending.work, sending.lane
+        lane.gate.answered(passed, reply, self._clock.seconds())
+        if sending.leads:
+            self._begin(sending)
+        lane.wake()
+        key = self._tariff.key(
+            reply.model, reply.usage, on=work.held.created_on, auto_cached=work.auto_cached
+        )
+        return self._journal.add(
+            work.held, work.position, sending.line, "succeeded", usage_key=key, usage=reply.usage
+        )
+
+    def _break_off(self, sending: "Sending", passed: Pass) -> None:
+        """Note a call of which nothing came that would tell of the backend."""
+        sending.lane.gate.abandoned(passed)
+        sending.lose()
+        sending.lane.wake()
+
+    def _came_too_late(self, held: HeldShard, failure: Failure) -> bool:
+        """Tell whether a call had no more time than its batch."""
+        timeout = failure.kind is FailureKind.TIMEOUT and failure is not _STRAGGLER
+        return timeout and self._clock.now() >= held.batch.expires_at
 
     async def _answer(self, sending: "Sending", target: Target, left_s: float) -> Reply | Failure:
         """Call the backend; a defect in it fails this one request and nothing else."""
@@ -244,10 +252,16 @@ class Dispatcher:
         await self._clock.sleep(settle_s)
         self._workload.begin(sending.lane, leads, sending.started_s)
 
-    async def _settle_failure(self, sending: "Sending", failure: Failure, *, charged: bool) -> None:
-        work, tally = sending.work, sending.lane.gate.tally
+    async def _settle_failure(self, sending: "Sending", passed: Pass, failure: Failure) -> None:
+        work, lane, tally = sending.work, sending.lane, sending.lane.gate.tally
+        charged = lane.gate.failed(passed, failure, self._clock.seconds())
+        sending.lose()
+        if lane.out:
+            self._workload.abandon(lane)
+        lane.wake()
         if failure is _STRAGGLER:
             # There is nothing to wait for.
+            work.cuts += 1
             self._workload.put([work])
             return
         work.attempts += charged

@@ -86,8 +86,8 @@ class Work:
         "attempts",
         "auto_cached",
         "batch_id",
-        "calls",
         "custom_id",
+        "cuts",
         "held",
         "input_tokens",
         "max_tokens",
@@ -123,8 +123,8 @@ class Work:
         self.route = route
         # Charged ones; see dispatch.retry.
         self.attempts = 0
-        # All of them.
-        self.calls = 0
+        # Times that it was given up as a straggler.
+        self.cuts = 0
 
     @property
     def cost(self) -> float:
