@@ -163,7 +163,7 @@ async def test_two_workers_share_a_batch_and_send_nothing_twice(
                     assert len(await two.lines(batch_id)) == 600
             # Both batches have the same bodies.
             assert await stats(backend) | {"peak_in_flight": 0} == {
-                "calls": 1_200, "distinct": 600, "repeated": 600, "in_flight": 0,
+                "calls": 1_200, "distinct": 600, "repeated": 600, "rate_limited": 0, "in_flight": 0,
                 "peak_in_flight": 0,
             }  # fmt: skip
 
