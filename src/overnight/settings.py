@@ -378,8 +378,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Annotated[
         Literal["off", "key", "open"],
         Spec(
-            about="Who may read GET /metrics: nobody, who may call the service (with a key, where "
-            "keys are set), or whoever reaches the address."
+            about="Who may read GET /metrics: nobody, keys with role admin (everyone where no key "
+            "is needed), or whoever reaches the address."
         ),
     ] = "key"
     webhooks_allow: Annotated[

@@ -26,8 +26,9 @@ AS_PROMETHEUS = {"authorization": f"Bearer {KEY}"}
         ("key", (), {}, 200),
         ("key", (KEY,), {}, 401),
         ("key", (KEY,), {"x-api-key": "wrong"}, 401),
-        ("key", (KEY,), WITH_KEY, 200),
-        ("key", (KEY,), AS_PROMETHEUS, 200),
+        ("key", (KEY,), WITH_KEY, 403),
+        ("key", (f"admin={KEY}",), WITH_KEY, 200),
+        ("key", (f"admin={KEY}",), AS_PROMETHEUS, 200),
         ("open", (KEY,), {}, 200),
         ("off", (), {}, 404),
         ("off", (KEY,), WITH_KEY, 404),
@@ -59,15 +60,16 @@ async def test_nothing_of_a_request_and_no_secret_is_told(tmp_path: Path) -> Non
     script = SimulatorScript(models=("*",), rules=rules)
     async with upstream(script) as url:
         backend = MessagesBackend(url=url, api_key="sk-ant-simulated")
-        settings = settings_for(tmp_path, api_keys=(f"{workspace}={key}",))
+        settings = settings_for(tmp_path, api_keys=(f"{workspace}={key}", f"admin={KEY}"))
         async with (
             serving(settings, backend=backend) as service,
             Api(service.base_url, headers={"x-api-key": key}) as api,
+            Api(service.base_url, headers=WITH_KEY) as administrator,
         ):
             batch_id = await api.created(rows)
             await api.ended(batch_id)
             await api.call("POST", "/v1/messages", msgspec.json.encode(rows[0]["params"]))
-            told = await scrape(api)
+            told = await scrape(administrator)
     assert told.value("overnight_outcomes_total") == 300
     assert told.value("overnight_given_up_total", reason="invalid_request") == 6
     assert told.shown("overnight_calls_total", "model") == {"*": 301}

@@ -69,8 +69,8 @@ NEEDS: Mapping[str, Needed] = {
     "GET /overnight/v1/keys/{key_id}": Role.ADMIN,
     "POST /overnight/v1/keys/{key_id}": Role.ADMIN,
     "POST /overnight/v1/keys/{key_id}/revoke": Role.ADMIN,
-    # To all where the setting `metrics` is `open`.
-    "GET /metrics": Open.TO_ANY_KEY,
+    # Of all workspaces together. To all where the setting `metrics` is `open`.
+    "GET /metrics": Role.ADMIN,
     "GET /healthz": Open.TO_ALL,
     "GET /": Open.TO_ALL,
     "GET /price": Open.TO_ALL,
