@@ -28,7 +28,7 @@ def download(ended: tuple[Caller, Object]) -> Answer:
     return caller.get(f"{BATCHES}/{batch['id']}/results")
 
 
-def test_the_headers_are_those_of_a_streamed_file(
+def test_the_headers_are_those_of_a_file_of_known_length(
     ended: tuple[Caller, Object], download: Answer
 ) -> None:
     _, batch = ended
@@ -36,8 +36,8 @@ def test_the_headers_are_those_of_a_streamed_file(
     assert download.header("content-type") == "application/x-jsonl"
     name = f'attachment; filename="{batch["id"]}_results.jsonl"'
     assert download.header("content-disposition") == name
-    assert download.header("transfer-encoding") == "chunked"
-    assert download.header("content-length") is None
+    assert download.header("transfer-encoding") is None
+    assert download.header("content-length") == str(len(download.body))
     assert download.header("content-encoding") is None
     assert download.header("request-id") is not None
 
