@@ -293,7 +293,7 @@ async def test_while_nothing_can_be_charged_nothing_is_sent_and_what_was_sent_wa
             return "charges cannot be stored" in caplog.text
 
         await until(sent, what="both calls are sent")
-        database.away = True
+        database.full = True
         clock.advance(LATENCY)
         await until(shut, what="a charge has failed")
         with pytest.raises(anthropic.ServiceUnavailableError, match="was not sent") as refused:
@@ -301,7 +301,7 @@ async def test_while_nothing_can_be_charged_nothing_is_sent_and_what_was_sent_wa
         assert refused.value.response.headers["retry-after"] == "1"
         assert backend.calls == 2
         assert not any(task.done() for task in waiting)
-        database.away = False
+        database.full = False
         usages = await asyncio.gather(*waiting)
         assert await reported(service.api) == {"standard": report_of(usages, STANDARD)}
 
@@ -319,10 +319,10 @@ async def test_what_is_owed_when_a_service_stops_is_still_charged(
     async with RawServer([HEAD, START, TOLD, Step.RESET]) as server:
         backend = MessagesBackend(url=server.url)
         async with serving(settings, backend=backend, database=database) as service:
-            database.away = True
+            database.full = True
             await service.api.call("POST", "/v1/messages", msgspec.json.encode(params(stream=True)))
             await until(tried, what="charges have failed")
-            database.away = False
+            database.full = False
     async with serving(settings) as service:
         assert await reported(service.api) == {"standard": spent(500)}
 

@@ -22,12 +22,16 @@ class FailingDatabase(Database):
         # The next question or change of each is refused.
         self.refuse: set[str] = set()
         self.away = False
+        # Questions are answered and changes refused, as on a full disk.
+        self.full = False
 
     async def read(self, question: Callable[[Connection], Answer]) -> Answer:
         self._refuse(question)
         return await self._inner.read(question)
 
     async def write(self, change: Callable[[Connection], Answer]) -> Answer:
+        if self.full:
+            raise _lost()
         self._refuse(change)
         answer = await self._inner.write(change)
         if _name(change) in self.lose_answer_of:
