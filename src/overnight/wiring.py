@@ -18,7 +18,7 @@ from overnight.dispatch.routing import Routing, Rule, Target
 from overnight.fleet import BackendTable, Destination, Fleet, RouteTable, destination, load_fleet
 from overnight.model import Limit
 from overnight.pipeline.lanes import Lane, Lanes
-from overnight.settings import Settings
+from overnight.settings import Settings, is_anthropic
 
 
 class _Member(NamedTuple):
@@ -128,6 +128,8 @@ def _lane(
         ceiling=senders,
         random=Random(),
         limits=_limits(table, settings),
+        # A server of one's own has no limits to tell of.
+        careful=not table.urls or any(map(is_anthropic, table.urls)),
         cuts_stragglers=cutting == "on" or (cutting == "auto" and not table.urls),
     )
     return Lane(id, member.backend, gate, senders=senders, clock=clock, name=member.name)

@@ -83,6 +83,11 @@ def test_before_the_first_answer_calls_double_every_two_seconds() -> None:
     assert len(fill(gate, 14.5)) == 37
 
 
+def test_where_no_limits_are_to_be_learned_all_calls_go_at_once() -> None:
+    gate = Gate(ceiling=100, random=Random(1), careful=False)
+    assert len(fill(gate, 10)) == 100
+
+
 def test_nobody_waits_for_more_calls_when_the_ceiling_is_reached() -> None:
     gate = Gate(ceiling=8, random=Random(1))
     assert len(fill(gate, 10)) == 8

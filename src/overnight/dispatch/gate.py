@@ -20,8 +20,8 @@ from overnight.dispatch.slowness import Slowness
 from overnight.dispatch.tally import Tally
 from overnight.model import Failure, FailureKind, Limit, Need, Reply
 
-# Before the first answer tells of limits there are so many calls, and again twice as many after
-# each time of so many seconds.
+# Before the first answer tells of limits a careful gate lets so many calls go, and again twice as
+# many after each time of so many seconds.
 _FIRST_CALLS = 16
 _DOUBLES_EVERY_S = 2.0
 # Batches leave room for as many real-time calls as there were at once, half as many 20 s later.
@@ -72,7 +72,7 @@ class Gate:
 
     def __init__(
         self, *, ceiling: int, random: Random, limits: Sequence[Limit] = (),
-        cuts_stragglers: bool = False,
+        careful: bool = True, cuts_stragglers: bool = False,
     ) -> None:  # fmt: skip
         self.tally = Tally()
         self.breaker = Breaker(random=random)
@@ -92,7 +92,8 @@ class Gate:
         # Batch calls under way, the oldest first, where stragglers are cut.
         self._under_way: dict[Pass, None] = {}
         self._first_s: float | None = None
-        self._heard = False
+        # An answer came, or none is waited for since it would tell of no limits.
+        self._heard = not careful
         self._realtime_peak = 0.0
         self._realtime_at_s = _NEVER
 

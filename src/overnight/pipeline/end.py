@@ -64,7 +64,7 @@ class Sealer:
 
         sealed, ended = await self._database.write(seal)
         if ended:
-            self._wakes.cleared.ring()
+            # Its plan goes with the next sweep: now its results are being read.
             self._wakes.events.ring()
         return sealed
 

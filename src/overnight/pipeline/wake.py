@@ -44,7 +44,7 @@ class Wakes:
         self.planned = Wake()
         # A batch was canceled, or time was moved: look for what must stop.
         self.stopped = Wake()
-        # A batch ended or was deleted: look for what can be cleared away.
+        # A batch was deleted: look for what can be cleared away.
         self.cleared = Wake()
         # Something became true that webhooks tell of.
         self.events = Wake()
