@@ -26,6 +26,7 @@ from overnight.pricing.cost import Cost
 from overnight.pricing.estimate import Estimate
 from overnight.pricing.quote import Quote
 from overnight.pricing.statement import Statement
+from overnight.wire.audit import ActDocument
 from overnight.wire.batches import DeletedMessageBatch, MessageBatch
 from overnight.wire.events import DeliveryObject, EventEnvelope
 from overnight.wire.keys import KeyDocument, KeyQuestion, LimitsChange, RevokedKey
@@ -279,6 +280,13 @@ DOCUMENTS = (
         "Revoked key",
         "`POST /overnight/v1/keys/{id}/revoke` and `overnight keys revoke ID --json`.",
         _struct(RevokedKey),
+    ),
+    Document(
+        "Act",
+        "`GET /overnight/v1/audit` lists them in `data`, by `limit`, `after_id`, `before_id`, "
+        "`action`, `outcome`, `key_id` and `subject_id`; `overnight audit list --json` prints an "
+        "array of them.",
+        _struct(ActDocument),
     ),
     Document(
         "Workspace",

@@ -340,6 +340,7 @@ def _keeper(
         clock=clock,
         wakes=wakes,
         sweep_interval_s=settings.sweep_interval_s,
+        audit_log_s=settings.audit_log_s,
     )
 
 

@@ -418,6 +418,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             high=3_650 * _DAY_S,
         ),
     ] = 30 * _DAY_S
+    audit_log_s: Annotated[
+        int,
+        Spec(
+            about="How long acts of administration stay in the audit log.",
+            unit="seconds",
+            low=_DAY_S,
+            high=36_500 * _DAY_S,
+        ),
+    ] = 400 * _DAY_S
     live_counts: Annotated[
         bool,
         Spec(about="Count results on the wire while a batch runs; the real API does not."),

@@ -18,7 +18,17 @@ from overnight.model import (
     WorkerId,
     WorkspaceId,
 )
-from overnight.store import batches, journal, keys, ledger, outbox, shards, webhooks, workspaces
+from overnight.store import (
+    audit,
+    batches,
+    journal,
+    keys,
+    ledger,
+    outbox,
+    shards,
+    webhooks,
+    workspaces,
+)
 from overnight.store.database import Database
 from overnight.store.listing import Place
 
@@ -65,6 +75,10 @@ VALUES (:number, :id, 'message_batch.ended', :id, :workspace, :at)
 _DELIVERIES = """
 INSERT INTO webhook_deliveries (webhook_id, event_number, subject_id, state, next_attempt_at, owner)
 VALUES (:webhook, :number, :id, :state, :due, :owner)
+"""
+_ACTS = """
+INSERT INTO acts (id, created_at, action, outcome, actor, subject_id, details)
+VALUES (:id, :at, 'key.create', 'done', 'key', :own, '{}')
 """
 
 Ask = Callable[[Connection], Any]
@@ -160,6 +174,15 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         lambda c: keys.page(c, now=START, limit=20, workspace_id="msgbatch_5"),
         "ix_keys_workspace",
     ),
+    "audit log": (lambda c: audit.page(c, limit=20), "ix_acts_list"),
+    "acts on one thing": (
+        lambda c: audit.page(c, limit=20, subject_id="msgbatch_5"),
+        "ix_acts_subject",
+    ),
+    "old acts": (
+        lambda c: audit.forget(c, before=START - 400 * DAY, limit=100),
+        "ix_acts_list",
+    ),
     "page of workspaces": (lambda c: workspaces.page(c, limit=20), "ix_workspaces_list"),
 }  # fmt: skip
 
@@ -175,6 +198,7 @@ async def filled(database: Database) -> Database:
         connection.execute(text(_JOURNAL), rows)
         connection.execute(text(_WORKSPACES), rows)
         connection.execute(text(_KEYS), rows)
+        connection.execute(text(_ACTS), rows)
         connection.execute(text(_WEBHOOKS), rows)
         connection.execute(text(_EVENTS), rows)
         connection.execute(text(_DELIVERIES), rows)
@@ -209,7 +233,8 @@ async def test_a_frequent_query_uses_its_index(filled: Database, query: str) -> 
     plan = await filled.write(lambda c: _first_plan(c, ask))
     assert index in plan, plan
     assert not re.search(
-        r"Seq Scan|SCAN (?:batches|shards|journal|charges|keys|workspaces|webhook\w*\b)(?! USING)",
+        r"Seq Scan|SCAN (?:batches|shards|journal|charges|acts|keys|workspaces|webhook\w*\b)"
+        r"(?! USING)",
         plan,
     ), plan
 

@@ -194,7 +194,7 @@ async def test_no_secret_is_ever_logged(service: Server) -> None:
         await status(url, f"/v1/messages?key={key}", key, "POST")
     async with Api(url, headers={"authorization": f"Bearer {secret}"}) as api:
         await api.ended(await api.created(requests(1)))
-    assert "key created" in service.output
+    assert "key.create outcome=done" in service.output
     for hidden in [*planted, secret, admin]:
         assert hidden not in service.output
     for file in service.data.rglob("*"):
@@ -261,7 +261,9 @@ async def test_a_lost_key_secret_is_told_and_its_keys_can_be_given_up(tmp_path: 
     assert await status(url, KEYS, admin) == 401
     async with Api(url, headers={"x-api-key": "sk-rescue"}) as api:
         [key] = (await api.call("GET", KEYS)).json["data"]
+        acts = (await api.call("GET", "/overnight/v1/audit?action=key.revoke")).json["data"]
     assert key["status"] == "archived"
+    assert [(act["subject_id"], act["actor"]["type"]) for act in acts] == [(key["id"], "service")]
     given_up.kill()
     afterwards = serving(tmp_path, **other)
     await afterwards.address()

@@ -208,6 +208,9 @@ async def test_some_answers_disable_an_endpoint_at_once(
         endpoint = await created(service, receiver.url, enabled_events=["message_batch.ended"])
         await service.api.ended(await service.api.created(requests(1)))
         assert reason in await disabled(service, endpoint["id"])
+        query = f"subject_id={endpoint['id']}&action=webhook.disable"
+        [act] = (await call(service, "GET", f"/overnight/v1/audit?{query}"))["data"]
+        assert act["actor"]["type"] == "service"
         # What happens meanwhile is never told.
         await service.api.ended(await service.api.created(requests(1)))
         service.advance(9 * DAY)

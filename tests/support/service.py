@@ -87,6 +87,7 @@ async def _listening(running: app.Running) -> AsyncGenerator[str]:
             access_log=False,
             http="httptools",
             ws="none",
+            proxy_headers=False,
             timeout_graceful_shutdown=5,
         )
         server = _Server(config)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from overnight.access.credentials import Pepper, is_formed
 from overnight.access.recent import Recent
+from overnight.audit import SERVICE, Act, ActorKind, new_act_id
 from overnight.clock import Clock
 from overnight.errors import (
     AuthenticationFailed,
@@ -24,7 +25,7 @@ from overnight.errors import (
     PermissionDenied,
 )
 from overnight.model import WorkspaceId
-from overnight.store import keys, workspaces
+from overnight.store import audit, keys, workspaces
 from overnight.store.database import Database
 from overnight.store.keys import Kept
 from overnight.tenancy import ALL_ROLES, DEFAULT_ROLES, Key, KeyId, Role, Workspace
@@ -53,6 +54,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: WorkspaceId | None
     # None for a key of the settings, and where no key is needed.
     key: Key | None = None
+    kind: ActorKind = "key"
+    # What the key is called; of the settings, the workspace that it is given there.
+    name: str | None = None
 
     @property
     def key_id(self) -> KeyId | None:
@@ -65,7 +69,7 @@ def workspace_id(name: str) -> WorkspaceId:
 
 
 DEFAULT_WORKSPACE = workspace_id(DEFAULT_WORKSPACE_NAME)
-_ANYONE = Caller(roles=ALL_ROLES, workspace_id=DEFAULT_WORKSPACE)
+_ANYONE = Caller(roles=ALL_ROLES, workspace_id=DEFAULT_WORKSPACE, kind="anyone")
 
 
 def organization_id() -> str:
@@ -104,7 +108,7 @@ class Keyring:
         """
         now, pepper_id = self._clock.now(), self._pepper.id
         if revoke_lost:
-            await self._database.write(partial(keys.revoke_lost, pepper_id=pepper_id, now=now))
+            await self._database.write(partial(_revoke_lost, pepper_id=pepper_id, now=now))
         lost = await self._database.read(partial(keys.count_lost, pepper_id=pepper_id, now=now))
         if lost:
             raise ConfigInvalid(
@@ -116,7 +120,7 @@ class Keyring:
         ids = await self._database.write(lambda c: _named_workspaces(c, names, now))
         for name, secret in self._configured:
             roles = ALL_ROLES if name == ADMIN_WORKSPACE_NAME else DEFAULT_ROLES
-            caller = Caller(roles=roles, workspace_id=ids[name])
+            caller = Caller(roles=roles, workspace_id=ids[name], kind="settings_key", name=name)
             self._callers[self._pepper.digest(secret)] = caller
         self._configured.clear()
 
@@ -161,7 +165,12 @@ class Keyring:
             raise AuthenticationFailed
         self._refuse_unless_active(kept.key)
         self._note_use(kept.key)
-        return Caller(roles=kept.key.roles, workspace_id=kept.key.workspace_id, key=kept.key)
+        return Caller(
+            roles=kept.key.roles,
+            workspace_id=kept.key.workspace_id,
+            key=kept.key,
+            name=kept.key.name,
+        )
 
     async def workspace(self, caller: Caller, headers: Headers) -> Workspace:
         """Find the workspace that a call is about: that of its key, or the one a header names.
@@ -221,6 +230,19 @@ class Keyring:
         if noted is None or now - noted >= _NOTE_USE_EVERY:
             self._noted[key.id] = self._unwritten[key.id] = now
             self._used.set()
+
+
+def _revoke_lost(connection: Connection, *, pepper_id: str, now: datetime) -> None:
+    for key_id in keys.revoke_lost(connection, pepper_id=pepper_id, now=now):
+        act = Act(
+            id=new_act_id(),
+            created_at=now,
+            action="key.revoke",
+            actor=SERVICE,
+            subject_id=key_id,
+            details={"because": "revoke_lost_keys"},
+        )
+        audit.record(connection, act)
 
 
 def _named_workspaces(

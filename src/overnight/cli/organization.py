@@ -1,4 +1,4 @@
-"""The Admin API as the commands `workspaces` and `keys` use it."""
+"""The Admin API as the commands `workspaces`, `keys` and `audit` use it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
@@ -9,6 +9,7 @@ import msgspec
 from overnight.cli.client import PAGE_ROWS, Client
 from overnight.errors import InvalidRequest, NotFound
 from overnight.tenancy import LimitName
+from overnight.wire.audit import ActDocument
 from overnight.wire.keys import KeyDocument, NewKeyDocument, RevokedKey
 from overnight.wire.organization import WorkspaceObject
 from overnight.wire.rate_limits import (
@@ -20,8 +21,9 @@ from overnight.wire.rate_limits import (
 
 WORKSPACES = "/v1/organizations/workspaces"
 KEYS = "/overnight/v1/keys"
+ACTS = "/overnight/v1/audit"
 
-Row = TypeVar("Row", WorkspaceObject, KeyDocument)
+Row = TypeVar("Row", WorkspaceObject, KeyDocument, ActDocument)
 
 
 class Page(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
@@ -72,6 +74,10 @@ class Organization:
 
     def revoke_key(self, key_id: str) -> RevokedKey:
         return self._client.post(f"{KEYS}/{quote(key_id, safe='')}/revoke", {}, RevokedKey)
+
+    def acts(self, **query: str) -> Iterator[ActDocument]:
+        """Give all acts that a query finds, the newest first."""
+        return self._rows(ACTS, query, Page[ActDocument])
 
     def workspace(self, text: str) -> WorkspaceObject:
         """Find the live workspace that has this name or id, or whose id begins so."""

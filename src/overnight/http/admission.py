@@ -64,6 +64,7 @@ NEEDS: Mapping[str, Needed] = {
     "GET /overnight/v1/webhooks/{webhook_id}/deliveries/{event_id}": Role.READ,
     "POST /overnight/v1/webhooks/{webhook_id}/deliveries/{event_id}/redeliver": Role.SUBMIT,
     "POST /overnight/v1/webhooks/{webhook_id}/test": Role.SUBMIT,
+    "GET /overnight/v1/audit": Role.ADMIN,
     "GET /overnight/v1/keys": Role.ADMIN,
     "POST /overnight/v1/keys": Role.ADMIN,
     "GET /overnight/v1/keys/{key_id}": Role.ADMIN,

@@ -23,6 +23,7 @@ from overnight.errors import (
 )
 from overnight.http import (
     admission,
+    audit,
     batches,
     calculator,
     costs,
@@ -38,12 +39,10 @@ from overnight.http import (
     reports,
     webhooks,
 )
-from overnight.http.service import CALLER, RATE, WORKSPACE, HttpRequest, Service
+from overnight.http.service import CALLER, RATE, REQUEST_ID, WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
 from overnight.settings import Settings
 from overnight.wire.errors import error_body, error_headers
-
-_REQUEST_ID = "request_id"
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +50,7 @@ log = logging.getLogger(__name__)
 def routes(settings: Settings) -> list[HTTPRouteHandler]:
     """Give every route of the service. Who may call each is said in `http.admission`."""
     return [
+        *audit.routes,
         *batches.routes,
         *calculator.routes,
         *costs.routes,
@@ -89,11 +89,15 @@ def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = 
         logging_config=None,
     )
     prefix = urlsplit(service.settings.public_url or "").path.rstrip("/")
-    return _identified(_under_prefix(app, prefix) if prefix else app)
+    refusals = audit.Refusals(service)
+    return _identified(_under_prefix(app, prefix) if prefix else app, refusals)
 
 
-def _identified(app: ASGIApp) -> ASGIApp:
-    """Put a request id on every answer, and for known callers who they are and what is left."""
+def _identified(app: ASGIApp, refusals: audit.Refusals) -> ASGIApp:
+    """Put a request id on every answer, and for known callers who they are and what is left.
+
+    That an act is refused to them is recorded first.
+    """
     organization = organization_id().encode()
 
     async def identified(scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,10 +106,11 @@ def _identified(app: ASGIApp) -> ASGIApp:
             return
         request_id = new_request_id()
         state = scope.setdefault("state", {})
-        state[_REQUEST_ID] = request_id
+        state[REQUEST_ID] = request_id
 
         async def send_identified(message: Message) -> None:
             if message["type"] == "http.response.start":
+                await refusals.note(scope, message["status"])
                 headers = [*message.get("headers", []), (b"request-id", request_id.encode())]
                 if CALLER in state:
                     headers.append((b"anthropic-organization-id", organization))
@@ -133,7 +138,7 @@ def _under_prefix(app: ASGIApp, prefix: str) -> ASGIApp:
 
 
 def _render(request: HttpRequest, error: OvernightError) -> Response[bytes]:
-    request_id = request.scope["state"].get(_REQUEST_ID, "")
+    request_id = request.scope["state"].get(REQUEST_ID, "")
     return Response(
         error_body(error, request_id),
         status_code=error.status,

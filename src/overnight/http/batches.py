@@ -11,8 +11,9 @@ from litestar.response import Stream
 from sqlalchemy import Connection
 
 from overnight.errors import InvalidRequest, NotFound
+from overnight.http import audit
 from overnight.http.body import decoded_body
-from overnight.http.listing import cursors
+from overnight.http.listing import cursors, page_of
 from overnight.http.service import (
     AService,
     HttpRequest,
@@ -75,12 +76,8 @@ async def list_batches(request: HttpRequest, service: AService) -> Response[Mess
     workspace = workspace_of(request)
     found, has_more = await service.database.read(lambda c: _page(c, workspace, query))
     url = base_url(request, service)
-    page = MessageBatchPage(
-        data=[message_batch(batch, base_url=url) for batch in found],
-        has_more=has_more,
-        first_id=found[0].id if found else None,
-        last_id=found[-1].id if found else None,
-    )
+    shown = [message_batch(batch, base_url=url) for batch in found]
+    page = page_of(MessageBatchPage, shown, has_more=has_more)
     return Response(page, media_type="application/json")
 
 
@@ -104,16 +101,19 @@ async def cancel_batch(
     """Begin to cancel; requests under way may still be answered."""
     api_version(request.headers)
     workspace, now = workspace_of(request), service.clock.now()
+
+    def cancel(connection: Connection) -> Batch:
+        canceled = batches.cancel(connection, batch_id, workspace, now=now)
+        if canceled is None:
+            raise _unknown(batch_id)
+        return canceled
+
     try:
-        batch = await service.database.write(
-            lambda c: batches.cancel(c, batch_id, workspace, now=now)
-        )
+        batch = await audit.done(request, service, cancel)
     except InvalidRequest:
         if service.settings.cancel_ended == "refuse":
             raise
         batch = await find_batch(service, batch_id, workspace)
-    if batch is None:
-        raise _unknown(batch_id)
     service.wakes.stopped.ring()
     service.wakes.events.ring()
     return _show(request, service, batch)
@@ -126,11 +126,12 @@ async def delete_batch(
     """Delete an ended batch with all that belongs to it."""
     api_version(request.headers)
     workspace, now = workspace_of(request), service.clock.now()
-    deleted = await service.database.write(
-        lambda c: batches.mark_deleted(c, batch_id, workspace, now=now)
-    )
-    if not deleted:
-        raise _unknown(batch_id)
+
+    def mark_deleted(connection: Connection) -> None:
+        if not batches.mark_deleted(connection, batch_id, workspace, now=now):
+            raise _unknown(batch_id)
+
+    await audit.done(request, service, mark_deleted)
     service.wakes.cleared.ring()
     service.wakes.events.ring()
     return Response(DeletedMessageBatch(id=batch_id), media_type="application/json")

@@ -7,6 +7,7 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from overnight.errors import InvalidRequest
+from overnight.http import audit
 from overnight.http.service import AService, HttpRequest
 from overnight.http.webhooks import find_webhook
 from overnight.model import Delivery, DeliveryState, Webhook
@@ -65,7 +66,7 @@ async def redeliver(
         outbox.redeliver(connection, _found(connection, webhook, event_id), now=now)
         return _found(connection, webhook, event_id)
 
-    delivery = await service.database.write(again)
+    delivery = await audit.done(request, service, again, details={"event_id": event_id})
     service.wakes.events.ring()
     return Response(delivery_object(delivery), media_type="application/json")
 
@@ -82,7 +83,7 @@ async def test_webhook(
         event_id = outbox.record_test(connection, webhook, at=now)
         return _found(connection, webhook, event_id)
 
-    delivery = await service.database.write(begin)
+    delivery = await audit.done(request, service, begin)
     service.wakes.events.ring()
     return Response(delivery_object(delivery), media_type="application/json")
 

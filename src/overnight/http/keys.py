@@ -6,10 +6,11 @@ from sqlalchemy import Connection
 
 from overnight.access.credentials import hint_of, new_secret
 from overnight.errors import InvalidRequest
+from overnight.http import audit
 from overnight.http.body import whole_body
+from overnight.http.listing import page_of
 from overnight.http.organization import MAX_BODY_BYTES, find_key, key_page
 from overnight.http.service import AService, HttpRequest, Service, caller_of
-from overnight.logs import Logger
 from overnight.store import keys, workspaces
 from overnight.tenancy import Key, Role, in_order, new_key_id
 from overnight.wire.headers import api_version
@@ -25,11 +26,9 @@ from overnight.wire.keys import (
     read_key_question,
     read_limits_change,
 )
-from overnight.wire.organization import moment
+from overnight.wire.organization import moment, optional_moment
 
 _UNKEPT = {"cache-control": "no-store"}
-
-log = Logger("keys")
 
 
 @get("/overnight/v1/keys")
@@ -38,12 +37,7 @@ async def list_keys(request: HttpRequest, service: AService) -> Response[KeyPage
     api_version(request.headers)
     now = service.clock.now()
     found, has_more = await key_page(request, service)
-    page = KeyPage(
-        data=[key_document(key, now=now) for key in found],
-        has_more=has_more,
-        first_id=found[0].id if found else None,
-        last_id=found[-1].id if found else None,
-    )
+    page = page_of(KeyPage, [key_document(key, now=now) for key in found], has_more=has_more)
     return Response(page, media_type="application/json")
 
 
@@ -72,15 +66,18 @@ async def create_key(request: HttpRequest, service: AService) -> Response[NewKey
         created_by=caller_of(request).key_id,
         now=now,
     )
-    await service.database.write(lambda c: _create(c, made, secret, service))
-    service.keyring.forget()
-    log.info(
-        "key created",
-        key=made.id,
-        workspace=made.workspace_id,
-        roles=",".join(in_order(made.roles)),
-        by=made.created_by,
+    await audit.done(
+        request,
+        service,
+        lambda c: _create(c, made, secret, service),
+        subject_id=made.id,
+        details={
+            "workspace_id": made.workspace_id,
+            "roles": ",".join(in_order(made.roles)),
+            "expires_at": optional_moment(made.expires_at),
+        },
     )
+    service.keyring.forget()
     return Response(
         new_key_document(made, secret, now=now), media_type="application/json", headers=_UNKEPT
     )
@@ -98,9 +95,8 @@ async def limit_key(
         keys.limit(connection, find_key(connection, key_id).id, changed)
         return find_key(connection, key_id)
 
-    limited = await service.database.write(change)
+    limited = await audit.done(request, service, change, details=dict(changed.items()))
     service.keyring.forget()
-    log.info("key limited", key=limited.id, by=caller_of(request).key_id)
     return Response(key_document(limited, now=service.clock.now()), media_type="application/json")
 
 
@@ -117,10 +113,9 @@ async def revoke_key(
         keys.revoke(connection, before.id, now=now)
         return before, find_key(connection, key_id)
 
-    before, after = await service.database.write(change)
+    before, after = await audit.done(request, service, change)
     service.keyring.forget()
     assert after.revoked_at is not None
-    log.info("key revoked", key=after.id, by=caller_of(request).key_id)
     revoked = RevokedKey(
         id=after.id,
         result="revoked" if before.revoked_at is None else "already_revoked",

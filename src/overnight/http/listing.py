@@ -1,11 +1,13 @@
-"""Where the cursors of a list query stand."""
+"""Pages of lists: where the cursors of a query stand, and what a page says of itself."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from overnight.errors import NotFound
 from overnight.store.listing import Place
 from overnight.wire.paging import PageQuery
+
+Page = TypeVar("Page")
 
 
 class Cursors(NamedTuple):
@@ -27,3 +29,13 @@ def cursors(
         return found
 
     return Cursors(after=place(query.after_id), before=place(query.before_id))
+
+
+def page_of(kind: Callable[..., Page], shown: Sequence[Any], *, has_more: bool) -> Page:
+    """Make a page of things that have an `id`."""
+    return kind(
+        data=list(shown),
+        has_more=has_more,
+        first_id=shown[0].id if shown else None,
+        last_id=shown[-1].id if shown else None,
+    )

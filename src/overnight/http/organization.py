@@ -13,10 +13,10 @@ from sqlalchemy.exc import IntegrityError
 
 from overnight.access.keys import DEFAULT_WORKSPACE
 from overnight.errors import InvalidRequest, NotFound
+from overnight.http import audit
 from overnight.http.body import whole_body
-from overnight.http.listing import cursors
-from overnight.http.service import AService, HttpRequest, Service, caller_of
-from overnight.logs import Logger
+from overnight.http.listing import cursors, page_of
+from overnight.http.service import AService, HttpRequest, Service
 from overnight.store import keys, workspaces
 from overnight.tenancy import Key, Workspace, new_workspace_id
 from overnight.wire.headers import api_version
@@ -28,6 +28,7 @@ from overnight.wire.organization import (
     WorkspacePage,
     WorkspaceQuestion,
     api_key,
+    changes,
     read_api_key_question,
     read_status,
     read_workspace_question,
@@ -37,8 +38,6 @@ from overnight.wire.paging import read_page_query, switch
 
 MAX_BODY_BYTES = 65_536
 _MAX_IDS = 100
-
-log = Logger("organization")
 
 
 @get("/v1/organizations/workspaces")
@@ -65,12 +64,7 @@ async def list_workspaces(request: HttpRequest, service: AService) -> Response[W
         )
 
     found, has_more = await service.database.read(ask)
-    page = WorkspacePage(
-        data=[workspace_object(workspace) for workspace in found],
-        has_more=has_more,
-        first_id=found[0].id if found else None,
-        last_id=found[-1].id if found else None,
-    )
+    page = page_of(WorkspacePage, [workspace_object(row) for row in found], has_more=has_more)
     return Response(page, media_type="application/json")
 
 
@@ -84,10 +78,15 @@ async def create_workspace(request: HttpRequest, service: AService) -> Response[
     if asked.display_color is not None:
         made = msgspec.structs.replace(made, display_color=asked.display_color)
     try:
-        await service.database.write(lambda c: workspaces.create(c, made))
+        await audit.done(
+            request,
+            service,
+            lambda c: workspaces.create(c, made),
+            subject_id=made.id,
+            details={"name": made.name},
+        )
     except IntegrityError:
         raise _name_taken(asked.name) from None
-    log.info("workspace created", workspace=made.id, by=_by(request))
     return Response(workspace_object(made), media_type="application/json")
 
 
@@ -118,11 +117,10 @@ async def update_workspace(
         return find_workspace(connection, workspace_id)
 
     try:
-        changed = await service.database.write(change)
+        changed = await audit.done(request, service, change, details=changes(asked))
     except IntegrityError:
         raise _name_taken(asked.name) from None
     service.keyring.forget()
-    log.info("workspace changed", workspace=changed.id, by=_by(request))
     return Response(workspace_object(changed), media_type="application/json")
 
 
@@ -141,9 +139,8 @@ async def archive_workspace(
         workspaces.archive(connection, found.id, now=now)
         return find_workspace(connection, workspace_id)
 
-    archived = await service.database.write(change)
+    archived = await audit.done(request, service, change)
     service.keyring.forget()
-    log.info("workspace archived", workspace=archived.id, by=_by(request))
     return Response(workspace_object(archived), media_type="application/json")
 
 
@@ -153,12 +150,7 @@ async def list_api_keys(request: HttpRequest, service: AService) -> Response[Api
     api_version(request.headers)
     now = service.clock.now()
     found, has_more = await key_page(request, service)
-    page = ApiKeyPage(
-        data=[api_key(key, now=now) for key in found],
-        has_more=has_more,
-        first_id=found[0].id if found else None,
-        last_id=found[-1].id if found else None,
-    )
+    page = page_of(ApiKeyPage, [api_key(key, now=now) for key in found], has_more=has_more)
     return Response(page, media_type="application/json")
 
 
@@ -186,9 +178,8 @@ async def update_api_key(
         _change_key(connection, found, asked, now)
         return find_key(connection, key_id)
 
-    changed = await service.database.write(change)
+    changed = await audit.done(request, service, change, details=changes(asked))
     service.keyring.forget()
-    log.info("key changed", key=changed.id, status=changed.status(now), by=_by(request))
     return Response(api_key(changed, now=now), media_type="application/json")
 
 
@@ -264,10 +255,6 @@ def _name_taken(name: str | None) -> InvalidRequest:
     return InvalidRequest(
         f"name: a workspace {name!r} is there already", hint="GET /v1/organizations/workspaces"
     )
-
-
-def _by(request: HttpRequest) -> str | None:
-    return caller_of(request).key_id
 
 
 routes = [

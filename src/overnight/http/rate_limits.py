@@ -5,10 +5,10 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from overnight.errors import InvalidRequest, NotFound
+from overnight.http import audit
 from overnight.http.body import whole_body
 from overnight.http.organization import MAX_BODY_BYTES, find_workspace
-from overnight.http.service import AService, HttpRequest, caller_of
-from overnight.logs import Logger
+from overnight.http.service import AService, HttpRequest
 from overnight.store import workspaces
 from overnight.tenancy import Workspace
 from overnight.wire.headers import api_version
@@ -23,8 +23,6 @@ from overnight.wire.rate_limits import (
     shows_batches,
     workspace_rate_limit,
 )
-
-log = Logger("organization")
 
 
 @get("/v1/organizations/rate_limits")
@@ -73,9 +71,8 @@ async def update_workspace_rate_limits(
         workspaces.limit(connection, found.id, changed)
         return find_workspace(connection, workspace_id)
 
-    workspace = await service.database.write(change)
+    workspace = await audit.done(request, service, change, details=dict(changed.items()))
     service.keyring.forget()
-    log.info("workspace limited", workspace=workspace.id, by=caller_of(request).key_id)
     entry = workspace_rate_limit(workspace, service.limiter.defaults, with_inherited=False)
     return Response(entry, media_type="application/json")
 

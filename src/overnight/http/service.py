@@ -26,7 +26,8 @@ from overnight.telemetry.reading import Reader
 from overnight.tenancy import Workspace
 
 HttpRequest = Request[Any, Any, State]
-# Keys in the request's state: who calls, and which workspace they mean.
+# Keys in the request's state: its id, who calls, and which workspace they mean.
+REQUEST_ID = "request_id"
 CALLER = "caller"
 WORKSPACE = "workspace"
 # Headers that say where they stand with their rate, where it is limited.

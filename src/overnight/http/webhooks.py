@@ -5,6 +5,7 @@ Here they belong to the workspace of the key.
 
 from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Response, delete, get, post
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from overnight.errors import InvalidRequest
+from overnight.http import audit
 from overnight.http.body import whole_body
 from overnight.http.service import AService, HttpRequest, Service, workspace_of
 from overnight.model import Webhook, WorkspaceId, new_webhook_id
@@ -73,7 +75,13 @@ async def create_webhook(request: HttpRequest, service: AService) -> Response[Ne
         updated_at=now,
         seed=new_seed(service.secret, webhook_id),
     )
-    await service.database.write(lambda c: webhooks.create(c, webhook))
+    await audit.done(
+        request,
+        service,
+        lambda c: webhooks.create(c, webhook),
+        subject_id=webhook.id,
+        details={"enabled_events": ",".join(events), "host": urlsplit(webhook.url).hostname},
+    )
     secret = signing_secret(service.secret, webhook_id, webhook.seed)
     return _json(new_endpoint(webhook, secret))
 
@@ -117,7 +125,7 @@ async def update_webhook(
             outbox.resume(connection, webhook.id, now=now)
         return changed
 
-    changed = await service.database.write(update)
+    changed = await audit.done(request, service, update, details=_told(changes))
     service.wakes.events.ring()
     return _json(endpoint(changed))
 
@@ -133,7 +141,7 @@ async def delete_webhook(
     def remove(connection: Connection) -> None:
         webhooks.remove(connection, _locked(connection, webhook_id, workspace).id)
 
-    await service.database.write(remove)
+    await audit.done(request, service, remove)
     return _json(DeletedEndpoint(id=webhook_id))
 
 
@@ -159,7 +167,7 @@ async def regenerate_signing_secret(
         webhooks.change(connection, changed)
         return changed
 
-    webhook = await service.database.write(rotate)
+    webhook = await audit.done(request, service, rotate, details={"overlap_s": overlap_s})
     secret = signing_secret(service.secret, webhook.id, webhook.seed)
     return _json(SigningSecret(signing_secret=secret))
 
@@ -207,6 +215,16 @@ def _changes(service: Service, asked: UpdateEndpoint) -> dict[str, Any]:
         # Enabled, or disabled by its owner, whatever it was disabled for before.
         sent["disabled_reason"] = ""
     return sent
+
+
+def _told(changes: dict[str, Any]) -> dict[str, str]:
+    """Say what changed; of a URL only the host, for the rest may be a secret of the receiver."""
+    told = {"changed": ",".join(sorted(changes.keys() - {"disabled_reason"}))}
+    if "state" in changes:
+        told["state"] = changes["state"]
+    if "url" in changes:
+        told["host"] = urlsplit(changes["url"]).hostname or ""
+    return told
 
 
 def _json(shown: Shown) -> Response[Shown]:

@@ -6,13 +6,14 @@ Everything due is a query; a crash between an object and its row leaves work for
 import asyncio
 import logging
 import time
+from datetime import timedelta
 from functools import partial
 
 from sqlalchemy.exc import DBAPIError
 
 from overnight.clock import Clock
 from overnight.pipeline.wake import Wakes
-from overnight.store import batches
+from overnight.store import audit, batches
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 
@@ -20,13 +21,15 @@ _AT_ONCE = 100
 # An object group without a row is a create that died. A create that takes longer than this has
 # been given up by every client.
 _ORPHAN_AGE_S = 3_600
-_ORPHAN_INTERVAL_S = 600
+# How often what grows slowly is looked at.
+_SELDOM_S = 600
+_ACTS_AT_ONCE = 1_000
 
 log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Sweeps away archived results, deleted batches, spent plans and orphans."""
+    """Sweeps away archived results, deleted batches, spent plans, orphans and old acts."""
 
     def __init__(
         self,
@@ -36,13 +39,15 @@ class Keeper:
         clock: Clock,
         wakes: Wakes,
         sweep_interval_s: float,
+        audit_log_s: float,
     ) -> None:
         self._database = database
         self._objects = objects
         self._clock = clock
         self._wakes = wakes
         self._sweep_interval_s = sweep_interval_s
-        self._orphans_seen_at = -float(_ORPHAN_INTERVAL_S)
+        self._audit_log = timedelta(seconds=audit_log_s)
+        self._seldom_at = -float(_SELDOM_S)
 
     async def run(self) -> None:
         """Sweep until canceled."""
@@ -59,9 +64,10 @@ class Keeper:
         await self._archive()
         await self._drop_spent_plans()
         await self._purge_deleted()
-        if time.monotonic() - self._orphans_seen_at >= _ORPHAN_INTERVAL_S:
-            self._orphans_seen_at = time.monotonic()
+        if time.monotonic() - self._seldom_at >= _SELDOM_S:
+            self._seldom_at = time.monotonic()
             await self._drop_orphans()
+            await self._forget_acts()
 
     async def _archive(self) -> None:
         now = self._clock.now()
@@ -96,3 +102,9 @@ class Keeper:
             known = await self._database.read(partial(batches.known, batch_ids=some))
             for name in set(some) - known:
                 await asyncio.to_thread(self._objects.delete_group, name)
+
+    async def _forget_acts(self) -> None:
+        before = self._clock.now() - self._audit_log
+        forget = partial(audit.forget, before=before, limit=_ACTS_AT_ONCE)
+        while await self._database.write(forget) == _ACTS_AT_ONCE:
+            pass

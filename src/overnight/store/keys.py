@@ -142,8 +142,10 @@ def count_lost(connection: Connection, *, pepper_id: str, now: datetime) -> int:
     ).scalar_one()
 
 
-def revoke_lost(connection: Connection, *, pepper_id: str, now: datetime) -> None:
-    connection.execute(update(keys).where(_is_lost(pepper_id, now)).values(revoked_at=to_us(now)))
+def revoke_lost(connection: Connection, *, pepper_id: str, now: datetime) -> list[KeyId]:
+    """Revoke the keys that `count_lost` counts; give their ids."""
+    lost = update(keys).where(_is_lost(pepper_id, now)).values(revoked_at=to_us(now))
+    return list(connection.execute(lost.returning(keys.c.id)).scalars())
 
 
 def _is_lost(pepper_id: str, now: datetime) -> ColumnElement[bool]:

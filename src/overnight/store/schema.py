@@ -363,6 +363,31 @@ Index("ix_keys_list", keys.c.created_at, keys.c.id)
 Index("ix_keys_workspace", keys.c.workspace_id, keys.c.created_at, keys.c.id)
 Index("uq_keys_digest", keys.c.digest, unique=True)
 
+# The audit log: rows are added, and never changed; the databases refuse it.
+acts = Table(
+    "acts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("status", Integer),
+    Column("actor", Text, nullable=False),
+    Column("key_id", Text),
+    Column("actor_name", Text),
+    Column("address", Text),
+    Column("forwarded_for", Text),
+    # Without references: the log outlives what it tells of.
+    Column("workspace_id", Text),
+    Column("subject_id", Text),
+    Column("request_id", Text),
+    # JSON, an object of texts and numbers.
+    Column("details", Text, nullable=False),
+)
+
+Index("ix_acts_list", acts.c.created_at, acts.c.id)
+Index("ix_acts_subject", acts.c.subject_id, acts.c.created_at, acts.c.id)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -18,10 +18,11 @@ from sqlalchemy.exc import DBAPIError
 
 from overnight.access.keys import organization_id
 from overnight.access.secret import ServerSecret
+from overnight.audit import SERVICE, Act, new_act_id
 from overnight.clock import Clock
 from overnight.model import Delivery, Webhook, WebhookId, WorkerId
 from overnight.pipeline.wake import Wakes
-from overnight.store import outbox, webhooks
+from overnight.store import audit, outbox, webhooks
 from overnight.store.database import Database
 from overnight.store.outbox import Key, Line, Report
 from overnight.webhooks import signing
@@ -217,6 +218,8 @@ class Deliverer:
         disabled = reason is not None and webhooks.disable(
             connection, webhook, reason, now=report.at
         )
+        if disabled:
+            audit.record(connection, _disabled(webhook, report))
         wait = wait_s(delivery, outcome, jitter=self._random.random())
         if wait is None and disabled and not is_test:
             # Its last attempt is made when the endpoint is mended.
@@ -258,6 +261,18 @@ def chosen(
             counts[webhook_id] += 1
             keys.append(_key(delivery))
     return keys
+
+
+def _disabled(webhook: Webhook, report: Report) -> Act:
+    return Act(
+        id=new_act_id(),
+        created_at=report.at,
+        action="webhook.disable",
+        actor=SERVICE,
+        workspace_id=webhook.workspace_id,
+        subject_id=webhook.id,
+        details={"last_status": report.status},
+    )
 
 
 def _key(delivery: Delivery) -> Key:

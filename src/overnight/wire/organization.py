@@ -153,6 +153,11 @@ def read_api_key_question(body: bytes) -> ApiKeyQuestion:
     return asked
 
 
+def changes(asked: WorkspaceQuestion | ApiKeyQuestion) -> dict[str, str]:
+    """Give the fields that an update names, and what they shall be."""
+    return {field: value for field, value in msgspec.structs.asdict(asked).items() if value}
+
+
 def read_status(query: Mapping[str, str]) -> KeyStatus | None:
     """Read which keys a list shall show. Raises: InvalidRequest."""
     status = query.get("status")
