@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import uvicorn
 from litestar.types import ASGIApp
 
-from overnight import __version__, wiring
+from overnight import __version__, logs, wiring
 from overnight.access.credentials import Pepper
 from overnight.access.keys import Keyring, workspace_id
 from overnight.access.limits import Limiter
@@ -157,6 +157,7 @@ async def serve(settings: Settings) -> None:
     database, the configuration.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    asyncio.get_running_loop().set_exception_handler(logs.report_to_log)
     # The default grows with the processors; here threads mostly wait for the disk.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     listener = _listen(settings.host, settings.port)

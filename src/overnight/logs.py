@@ -1,10 +1,13 @@
 """Structured logs on stderr: an event in words and its fields, never bodies, prompts or keys."""
 
+import asyncio
 import json
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 Level = Literal["debug", "info", "warning", "error"]
 Field = str | int | float | bool | None
@@ -46,6 +49,37 @@ def start(*, level: Level, as_json: bool, stream: TextIO | None = None) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
 
 
+def trace(error: BaseException) -> str:
+    """Write where an exception came from and of which kind it is, and so for its causes.
+
+    Not what it says: that may quote a body or a key.
+    """
+    return "\n\n".join(_traces(error))
+
+
+def report_to_log(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what a loop's tasks and callbacks raised; the loop itself would quote the exception."""
+    logging.getLogger("asyncio").error(context["message"], exc_info=context.get("exception"))
+
+
+def _traces(error: BaseException) -> Iterator[str]:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield from _traces(cause)
+    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _traces(part)
+    lines = "".join(traceback.format_tb(error.__traceback__))
+    yield f"Traceback (most recent call last):\n{lines}{kind(error)}"
+
+
+def kind(error: BaseException) -> str:
+    """Name the class of an exception, and of one by the system what it says itself."""
+    name = type(error).__qualname__
+    if type(error).__module__ != "builtins":
+        name = f"{type(error).__module__}.{name}"
+    return f"{name}: {error.strerror}" if isinstance(error, OSError) and error.strerror else name
+
+
 def _fields(record: logging.LogRecord) -> dict[str, Field]:
     return getattr(record, "fields", {})
 
@@ -54,14 +88,19 @@ def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
-class _Plain(logging.Formatter):
+class _Traced(logging.Formatter):
+    def formatException(self, ei: Any) -> str:
+        return trace(ei[1]) if ei[1] is not None else ""
+
+
+class _Plain(_Traced):
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname.lower():7} {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class _JsonLines(logging.Formatter):
+class _JsonLines(_Traced):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Field] = {
             "time": _time(record),

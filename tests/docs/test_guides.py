@@ -52,9 +52,17 @@ def test_the_drawn_states_are_those_of_the_table() -> None:
     assert drawn == [(before, verb, after) for (before, verb), after in TRANSITIONS.items()]
 
 
+def test_the_threat_model_names_tests_that_are_there() -> None:
+    page = (_ROOT / "docs/concepts/threat-model.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert named
+    for file, test in named:
+        assert f"def {test}" in (_ROOT / file).read_text(encoding="utf-8"), (file, test)
+
+
 @pytest.mark.parametrize(
     "page",
-    sorted([_ROOT / "README.md", *(_ROOT / "docs").rglob("*.md")]),
+    sorted([_ROOT / "README.md", _ROOT / "SECURITY.md", *(_ROOT / "docs").rglob("*.md")]),
     ids=lambda page: page.stem,
 )
 def test_every_link_within_the_pages_leads_somewhere(page: Path) -> None:

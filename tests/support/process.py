@@ -48,6 +48,10 @@ class Process:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
     def exit_code(self) -> int | None:
         """Give the exit code; None while it runs, negative after a signal."""
         return self._popen.poll()

@@ -142,7 +142,7 @@ def test_a_defect_is_one_line_and_its_traceback_goes_to_a_file_or_is_asked_for(
         env=os.environ | {"TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 1
-    assert "error: unexpected AttributeError: module" in done.stderr
+    assert "error: unexpected AttributeError\n" in done.stderr
     assert ("Traceback" in done.stderr) is verbose
     files = list(tmp_path.glob("overnight-*.txt"))
     assert len(files) == (0 if verbose else 1)

@@ -26,7 +26,7 @@ from overnight.errors import (
 )
 from overnight.model import WorkspaceId
 from overnight.store import audit, keys, workspaces
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.store.keys import Kept
 from overnight.tenancy import ALL_ROLES, DEFAULT_ROLES, Key, KeyId, Role, Workspace
 
@@ -133,7 +133,7 @@ class Keyring:
             try:
                 await self._database.write(partial(keys.note_uses, uses=uses))
             except DBAPIError as error:
-                log.error("the last use of keys was not written: %s", error.orig)
+                log.error("the last use of keys was not written: %s", reason(error))
                 self._unwritten = uses | self._unwritten
                 self._used.set()
                 await asyncio.sleep(_TRY_AGAIN_S)

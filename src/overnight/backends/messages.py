@@ -36,6 +36,9 @@ _ANTHROPIC_SETTLE_S = 2.0
 # Servers that keep everything keep it in blocks of 16 to 64 tokens.
 _AUTOMATIC_MIN_TOKENS = 64
 
+# What stands for our key where a server has written it.
+_HIDDEN = "***"
+
 _MESSAGES = "/v1/messages"
 _COUNT_TOKENS = "/v1/messages/count_tokens"
 _MODELS = "/v1/models"
@@ -72,6 +75,7 @@ class MessagesBackend:
         clock: Clock | None = None,
     ) -> None:
         self._root = _root(url)
+        self._api_key = api_key
         self._origin_head = _origin_head(self._root, api_key)
         self._path = quote(urlsplit(self._root).path, safe="/%:@!$&'()*+,;=~")
         self._post_heads = {
@@ -230,7 +234,8 @@ class MessagesBackend:
                 raise
         finally:
             stream.close()
-        return assembly.outcome(head.header)
+        outcome = assembly.outcome(head.header)
+        return self._keyless(outcome) if isinstance(outcome, Failure) else outcome
 
     def _post(self, path: str, call: Call) -> bytes:
         lines = _call_head(call.api_version, call.betas, call.user_profile_id)
@@ -264,7 +269,18 @@ class MessagesBackend:
 
     def _refusal(self, answer: Answer) -> Failure:
         head, body = answer
-        return answers.refusal(head.status, body, head.header, now=self._clock.now())
+        return self._keyless(answers.refusal(head.status, body, head.header, now=self._clock.now()))
+
+    def _keyless(self, failure: Failure) -> Failure:
+        """Take our key out of what the server says: callers are shown it."""
+        if not self._api_key:
+            return failure
+        key, details = self._api_key, failure.details
+        return msgspec.structs.replace(
+            failure,
+            message=failure.message.replace(key, _HIDDEN),
+            details=details and msgspec.Raw(bytes(details).replace(key.encode(), _HIDDEN.encode())),
+        )
 
 
 def credential_headers(url: str, api_key: str | None) -> dict[str, str]:

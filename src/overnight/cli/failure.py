@@ -6,11 +6,11 @@ import os
 import re
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
+from overnight import logs
 from overnight.errors import EXIT_UNEXPECTED, EXIT_USAGE, OvernightError
 
 EXIT_INTERRUPTED = 130
@@ -54,8 +54,11 @@ def report_interrupt() -> int:
 
 
 def report_unexpected(error: Exception, *, as_json: bool, verbose: bool) -> int:
-    """Print one line about a defect of ours; the traceback goes to a file, or is shown."""
-    text = "".join(traceback.format_exception(error))
+    """Print one line about a defect of ours; the traceback goes to a file, or is shown.
+
+    Both are to be passed on, so neither holds what the exception says: that may be content.
+    """
+    text = logs.trace(error) + "\n"
     if verbose:
         click.echo(text, err=True, nl=False)
         hint = "this is a defect of overnight: please report it with the traceback above"
@@ -65,9 +68,8 @@ def report_unexpected(error: Exception, *, as_json: bool, verbose: bool) -> int:
         ) as file:
             file.write(text)
         hint = f"this is a defect of overnight: please report it with {file.name}"
-    summary = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
     _print(
-        f"unexpected {summary}",
+        f"unexpected {logs.kind(error)}",
         hint=hint,
         kind="api_error",
         exit_code=EXIT_UNEXPECTED,

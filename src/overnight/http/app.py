@@ -42,6 +42,7 @@ from overnight.http import (
 from overnight.http.service import CALLER, RATE, REQUEST_ID, WORKSPACE, HttpRequest, Service
 from overnight.model import new_request_id
 from overnight.settings import Settings
+from overnight.store.database import reason
 from overnight.wire.errors import error_body, error_headers
 
 log = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ def _render_framework_error(request: HttpRequest, error: HTTPException) -> Respo
 
 def _render_database_error(request: HttpRequest, error: DBAPIError) -> Response[bytes]:
     # Without the statement and its parameters.
-    log.error("the database failed: %s", error.orig)
+    log.error("the database failed: %s", reason(error))
     return _render(
         request,
         Unavailable("The database does not answer or its disk is full; nothing was changed"),
@@ -169,5 +170,7 @@ def _render_database_error(request: HttpRequest, error: DBAPIError) -> Response[
 
 
 def _render_defect(request: HttpRequest, error: Exception) -> Response[bytes]:
-    log.error("a defect while answering %s %s", request.method, request.url.path, exc_info=error)
+    # Not the path: keys are pasted into wrong places.
+    path = request.scope.get("path_template", "")
+    log.error("a defect while answering %s %s", request.method, path, exc_info=error)
     return _render(request, OvernightError("Internal server error"))

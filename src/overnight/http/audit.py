@@ -20,6 +20,7 @@ from overnight.http.listing import cursors, page_of
 from overnight.http.service import CALLER, REQUEST_ID, WORKSPACE, AService, HttpRequest, Service
 from overnight.logs import Logger
 from overnight.store import audit
+from overnight.store.database import reason
 from overnight.wire.audit import ActPage, act_document, read_act_filter, unknown_act
 from overnight.wire.headers import api_version
 from overnight.wire.paging import read_page_query
@@ -133,7 +134,7 @@ class Refusals:
         try:
             await self._service.database.write(lambda c: audit.record(c, act))
         except DBAPIError as error:
-            log.error("a refusal was not recorded", act=act.id, because=str(error.orig))
+            log.error("a refusal was not recorded", act=act.id, because=reason(error))
 
     def _has_room(self, caller: Caller) -> bool:
         of = f"{caller.kind} {caller.key_id or caller.name}"

@@ -19,7 +19,7 @@ from overnight.dispatch.tally import Histogram
 from overnight.model import OutcomeType, Usage
 from overnight.pipeline.held import HeldShard
 from overnight.store import journal
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.store.journal import Recording
 from overnight.store.shards import ShardKey, Totals, pack_positions
 
@@ -173,7 +173,7 @@ class Journal:
                 return await self._database.write(record)
             except DBAPIError as error:
                 self.failures += 1
-                log.error("outcomes cannot be stored, to be tried again: %s", error.orig)
+                log.error("outcomes cannot be stored, to be tried again: %s", reason(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, _RETRY_CAP_S)
 

@@ -26,7 +26,7 @@ from overnight.pipeline.planned import Planned, PlannedRefusal, PlannedRequest, 
 from overnight.pipeline.wake import Wakes
 from overnight.prompt import TTL_S
 from overnight.store import batches, shards
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.store.objects import ObjectDirectory
 from overnight.wire.batches import EnvelopeRequest
 from overnight.wire.envelope import read_envelope
@@ -87,7 +87,7 @@ class Planner:
                 more = await self._plan_waiting()
             except DBAPIError as error:
                 more = False
-                log.error("batches cannot be planned, to be tried again: %s", error.orig)
+                log.error("batches cannot be planned, to be tried again: %s", reason(error))
             if not more:
                 await self._wakes.accepted.wait_for(self._sweep_interval_s)
 

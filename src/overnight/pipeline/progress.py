@@ -13,7 +13,7 @@ from overnight.dispatch.forecast import Forecast, Sample, forecast
 from overnight.model import Batch, BatchId
 from overnight.store import batches
 from overnight.store.batches import Run
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.wire.progress import Progress, progress
 
 # With the interval of one second: the last ten minutes.
@@ -57,7 +57,7 @@ class Meter:
             try:
                 await self.sample()
             except DBAPIError as error:
-                log.error("progress cannot be sampled: %s", error.orig)
+                log.error("progress cannot be sampled: %s", reason(error))
             await asyncio.sleep(self._interval_s)
 
     async def sample(self) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from overnight.clock import Clock
 from overnight.pipeline.wake import Wakes
 from overnight.store import audit, batches
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.store.objects import ObjectDirectory
 
 _AT_ONCE = 100
@@ -55,8 +55,8 @@ class Keeper:
             try:
                 await self.sweep()
             except (OSError, DBAPIError) as error:
-                reason = error.orig if isinstance(error, DBAPIError) else error
-                log.error("clearing away failed, to be tried again: %s", reason)
+                because = reason(error) if isinstance(error, DBAPIError) else error
+                log.error("clearing away failed, to be tried again: %s", because)
             await self._wakes.cleared.wait_for(self._sweep_interval_s)
 
     async def sweep(self) -> None:

@@ -22,7 +22,7 @@ from overnight.errors import Unavailable
 from overnight.model import Tab, TabId, Usage, WorkspaceId, new_tab_id
 from overnight.pricing.tariff import Tariff
 from overnight.store import ledger
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 
 # So long an answer that has cost something waits for a database that is away.
 PATIENCE_S = 10.0
@@ -121,7 +121,7 @@ class Till:
                 pause_s = _RETRY_FIRST_S
             except DBAPIError as error:
                 self._shut = True
-                log.error("charges cannot be stored, to be tried again: %s", error.orig)
+                log.error("charges cannot be stored, to be tried again: %s", reason(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _RETRY_CAP_S)
 

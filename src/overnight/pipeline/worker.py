@@ -17,7 +17,7 @@ from overnight.pipeline.lanes import Lanes
 from overnight.pipeline.lease import Leaser
 from overnight.pipeline.wake import Wakes
 from overnight.pricing.tariff import Tariff
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.store.objects import ObjectDirectory
 
 # Claiming earlier than the queue is empty hides the time that a claim takes.
@@ -218,7 +218,7 @@ async def _repeat(what: str, step: Callable[[], Awaitable[None]]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Say what happened without the statement's parameters, which may hold results."""
+    """Say what happened without what may hold results."""
     if isinstance(error, DBAPIError):
-        return str(error.orig)
+        return reason(error)
     return str(error) if isinstance(error, (OSError, EOFError)) else type(error).__name__

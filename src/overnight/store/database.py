@@ -19,6 +19,12 @@ from overnight.store.crew import Crew
 Answer = TypeVar("Answer")
 
 
+def reason(error: DBAPIError) -> str:
+    """Say why the database refused, in the first line of its words: the others quote rows."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__
+
+
 class Presence(Protocol):
     """How workers know of each other's death."""
 

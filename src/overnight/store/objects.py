@@ -76,7 +76,8 @@ class ObjectDirectory:
     def __init__(self, root: Path) -> None:
         self._root = root
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            # Prompts and results are for this user alone.
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = root / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()

@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from overnight.errors import ConfigInvalid
 from overnight.model import WorkerId
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.store.migrate import migrate
 
 _READERS = 8
@@ -85,9 +85,9 @@ def open_postgres(url: str) -> Database:
         engine.dispose()
         if not isinstance(error, OperationalError):
             raise
-        cause = str(error.orig).strip().splitlines()[0]
+        place = f"{engine.url.host}:{engine.url.port or 5432}"
         raise ConfigInvalid(
-            f"the database at {engine.url.host}:{engine.url.port or 5432} does not answer: {cause}",
+            f"the database at {place} does not answer: {reason(error)}",
             hint="is it running, and are user, password and name in --database-url right?",
         ) from error
     presence = _engine(url, poolclass=NullPool)

@@ -12,7 +12,7 @@ from sqlalchemy.pool import QueuePool
 
 from overnight.errors import ConfigInvalid, DataDirBusy
 from overnight.model import WorkerId
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.store.migrate import migrate
 
 _READERS = 4
@@ -56,7 +56,7 @@ def open_sqlite(directory: Path) -> Database:
             if not isinstance(error, DatabaseError):
                 raise
             raise ConfigInvalid(
-                f"{directory / 'overnight.db'}: {error.orig}",
+                f"{directory / 'overnight.db'}: {reason(error)}",
                 hint="is it an Overnight database, on a disk with space? --data DIR names another",
             ) from error
     except BaseException:
@@ -74,7 +74,8 @@ def open_sqlite(directory: Path) -> Database:
 
 def _lock(directory: Path) -> int:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        # Prompts and results are for this user alone.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigInvalid(

@@ -23,7 +23,7 @@ from overnight.clock import Clock
 from overnight.model import Delivery, Webhook, WebhookId, WorkerId
 from overnight.pipeline.wake import Wakes
 from overnight.store import audit, outbox, webhooks
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 from overnight.store.outbox import Key, Line, Report
 from overnight.webhooks import signing
 from overnight.webhooks.judgement import Acknowledged, Failed, Outcome, Refused, wait_s
@@ -80,7 +80,7 @@ class Deliverer:
             try:
                 await self.sweep()
             except DBAPIError as error:
-                log.error("delivering webhooks failed, to be tried again: %s", error.orig)
+                log.error("delivering webhooks failed, to be tried again: %s", reason(error))
             await self._wakes.events.wait_for(self._sweep_interval_s)
 
     async def sweep(self) -> None:
@@ -104,7 +104,7 @@ class Deliverer:
             await self._database.write(lambda c: outbox.release(c, [self._owner], now=now))
         except DBAPIError as error:
             # They come free by themselves, when it is seen that this worker is dead.
-            log.error("webhooks under way cannot be given back: %s", error.orig)
+            log.error("webhooks under way cannot be given back: %s", reason(error))
 
     async def _free_the_dead(self) -> None:
         """Make due again what workers had under way that have died."""
@@ -175,7 +175,7 @@ class Deliverer:
             )
         except DBAPIError as error:
             # It counts as lost, and is made again.
-            log.error("the outcome of a webhook cannot be stored: %s", error.orig)
+            log.error("the outcome of a webhook cannot be stored: %s", reason(error))
             return
         if disabled:
             log.warning("webhook endpoint %s is disabled: %s", webhook.id, disabled)

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import sys
 from collections import deque
+from collections.abc import Mapping
 
 import msgspec
 
@@ -20,6 +22,7 @@ _PAUSE_CAP_S = 30.0
 # Who lived this long did not die of its start.
 _HEALTHY_S = 60.0
 _TOLD_LINES = 100
+_OURS = ("OVERNIGHT_", "ANTHROPIC_")
 # Calls beyond the slots, so that a slot that comes free has its next prompt at once.
 _WAITING_CALLS = 2
 # Connections that are kept beyond one for each slot.
@@ -81,6 +84,7 @@ class Engine:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env=_without_ours(os.environ),
             # Not of our group: Ctrl-C is for us, and running requests get their time.
             start_new_session=True,
         )  # fmt: skip
@@ -151,6 +155,11 @@ class Engine:
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give an environment without our settings: keys are not the child's business."""
+    return {name: value for name, value in environ.items() if not name.startswith(_OURS)}
 
 
 async def _listen(stream: asyncio.StreamReader, told: deque[str]) -> None:
