@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from script.advisories import found
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [
@@ -43,6 +44,18 @@ def test_each_locked_package_has_a_hash(lock: Path) -> None:
     packages = re.findall(r"^[a-z].*\n.*", lock.read_text(encoding="utf-8"), re.MULTILINE)
     assert packages
     assert all("--hash=sha256:" in package for package in packages)
+
+
+def test_a_known_vulnerability_is_named_with_what_mends_it() -> None:
+    vulnerability = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.1", "3.0"]}
+    report = {
+        "dependencies": [
+            {"name": "sound", "version": "1.0", "vulns": []},
+            {"name": "skipped", "skip_reason": "it is not there"},
+            {"name": "holed", "version": "2.0", "vulns": [vulnerability]},
+        ]
+    }
+    assert list(found(report)) == ["holed 2.0: PYSEC-1, CVE-1, mended in 2.1, 3.0"]
 
 
 def test_each_locked_node_package_has_a_hash() -> None:
