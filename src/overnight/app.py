@@ -102,7 +102,7 @@ async def running(
         tariff = await asyncio.to_thread(_tariff, settings, clock)
         till = Till(database=database, tariff=tariff, clock=clock)
         loops: list[Callable[[], Coroutine[Any, Any, None]]] = [till.run]
-        worker = None
+        worker = deliverer = None
         tasks: set[asyncio.Task[None]] = set()
         if settings.worker:
             weights = await _weights(settings, database)
@@ -144,7 +144,13 @@ async def running(
             tariff=tariff,
             offer=offer,
             realtime=RealTime(lanes, till, clock),
-            reader=Reader(lanes=lanes, meter=meter, clock=clock, worker=worker),
+            reader=Reader(
+                lanes=lanes,
+                meter=meter,
+                clock=clock,
+                worker=worker,
+                webhooks=None if deliverer is None else deliverer.tally,
+            ),
         )
         http = http_app.build(service)
         yield Running(http=http, keyring=keyring, wakes=wakes, worker=worker, tasks=tasks)

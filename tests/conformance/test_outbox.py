@@ -124,6 +124,18 @@ async def note(database: Database, step: Callable[[Connection], object]) -> None
     await database.write(step)
 
 
+async def test_the_backlog_is_what_is_due_and_since_when(database: Database) -> None:
+    ask = partial(outbox.backlog, now=START + 2 * SECOND)
+    assert await database.read(ask) == (0, None)
+    batch = await told(database, a_webhook(), a_webhook("b"))
+    await cancel(database, batch, now=START + SECOND)
+    await end(database, batch, now=START + 3 * SECOND)
+    assert await database.read(ask) == (2, START + SECOND)
+    await claim(database, now=START + 2 * SECOND)
+    # What is under way is not due.
+    assert await database.read(ask) == (0, None)
+
+
 async def test_each_event_is_written_once_and_in_order(database: Database) -> None:
     batch = await told(database, a_webhook())
     for _ in range(2):

@@ -151,6 +151,7 @@ QUERIES: dict[str, tuple[Ask, str]] = {
         lambda c: outbox.due(c, now=START, limit=64, without=[WebhookId("msgbatch_1")]),
         "ix_webhook_deliveries_due",
     ),
+    "backlog": (lambda c: outbox.backlog(c, now=START), "ix_webhook_deliveries_due"),
     "first attempts": (
         lambda c: outbox.unsettled(c, [_DELIVERY]),
         "ix_webhook_deliveries_subject",

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from tests.raw_server import Answer, RawServer, Received, Step, answer
 from tests.support.api import Api, requests
+from tests.support.metrics import scrape
 from tests.support.service import DAY, START, Service, serving, settings_for
 from tests.support.waiting import until
 
@@ -211,6 +212,9 @@ async def test_some_answers_disable_an_endpoint_at_once(
         query = f"subject_id={endpoint['id']}&action=webhook.disable"
         [act] = (await call(service, "GET", f"/overnight/v1/audit?{query}"))["data"]
         assert act["actor"]["type"] == "service"
+        told = await scrape(service.api)
+        assert told.shown("overnight_webhook_attempts_total", "outcome") == {"refused": 1}
+        assert told.value("overnight_webhook_endpoints_disabled_total") == 1
         # What happens meanwhile is never told.
         await service.api.ended(await service.api.created(requests(1)))
         service.advance(9 * DAY)

@@ -96,6 +96,16 @@ def due(
     return [_delivery(row) for row in rows]
 
 
+def backlog(connection: Connection, *, now: datetime) -> tuple[int, datetime | None]:
+    """Give how many deliveries are due, and since when the first of them has been."""
+    row = connection.execute(
+        select(func.count(), func.min(deliveries.c.next_attempt_at)).where(
+            deliveries.c.next_attempt_at <= to_us(now)
+        )
+    ).one()
+    return row[0], from_optional_us(row[1])
+
+
 def unsettled(connection: Connection, found: Sequence[Delivery]) -> dict[Line, int]:
     """Give the number of the first event, in each line, of which no attempt has ended yet."""
     rows = connection.execute(

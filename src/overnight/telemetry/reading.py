@@ -1,6 +1,7 @@
 """What all counters stand at now, read from the parts that count."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple, get_args
 
 from overnight import __version__
@@ -16,6 +17,7 @@ from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.progress import Meter
 from overnight.pipeline.worker import Worker
 from overnight.telemetry.table import TABLE
+from overnight.webhooks.tally import Tally
 
 # In the order of the metric's labels.
 Values = tuple[str, ...]
@@ -54,13 +56,20 @@ class Reader:
     """Reads the counters of one process. To be used on its event loop, which changes them."""
 
     def __init__(
-        self, *, lanes: Lanes, meter: Meter, clock: Clock, worker: Worker | None = None
+        self,
+        *,
+        lanes: Lanes,
+        meter: Meter,
+        clock: Clock,
+        worker: Worker | None = None,
+        webhooks: Tally | None = None,
     ) -> None:
         self._lanes = _numbered(lanes)
         self._routing = lanes.routing
         self._meter = meter
         self._clock = clock
         self._worker = worker
+        self._webhooks = webhooks
 
     def read(self) -> Reading:
         """Read everything; nothing waits, and nothing is asked of database or backends."""
@@ -73,6 +82,8 @@ class Reader:
             self._read_limits(reading, lane.gate, values, now_s)
         if self._worker is not None:
             _read_worker(reading, self._worker)
+        if self._webhooks is not None:
+            _read_webhooks(reading, self._webhooks, self._clock.now())
         reading.add("overnight_batches_running", self._meter.running)
         reading.add("overnight_requests_open", self._meter.open_requests)
         reading.add("overnight_build_info", 1, __version__)
@@ -173,6 +184,17 @@ def _read_worker(reading: Reading, worker: Worker) -> None:
     reading.add("overnight_shards_claimed_total", leaser.claimed_again, "again")
     reading.add("overnight_shards_freed_total", leaser.freed)
     reading.add("overnight_leases_lost_total", worker.lost)
+
+
+def _read_webhooks(reading: Reading, tally: Tally, now: datetime) -> None:
+    for outcome, count in tally.attempts.items():
+        reading.add("overnight_webhook_attempts_total", count, outcome)
+    reading.add("overnight_webhook_given_up_total", tally.given_up)
+    reading.add("overnight_webhook_endpoints_disabled_total", tally.disabled)
+    due, since = tally.backlog
+    reading.add("overnight_webhook_deliveries_due", due)
+    age_s = 0.0 if since is None else (now - since).total_seconds()
+    reading.add("overnight_webhook_due_age_seconds", max(0.0, age_s))
 
 
 def _numbered(lanes: Lanes) -> Sequence[_Numbered]:

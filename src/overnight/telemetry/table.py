@@ -29,7 +29,9 @@ LABELS: Mapping[str, str] = {
     "empty for limits that were configured.",
     "traffic": "`batch`, or `real_time` for `POST /v1/messages`.",
     "outcome": "Of a call `succeeded`, `abandoned` (broken off here: canceled, expired, the caller "
-    "left) or why it failed: a word of `reason`. Of a request its type of result.",
+    "left) or why it failed: a word of `reason`. Of a request its type of result. "
+    "Of an attempt at a webhook `acknowledged`, `failed` (to be repeated) or `refused` (not before "
+    "its endpoint is mended).",
     "reason": "Why: `unreachable`, `reset`, `timeout`, `malformed`, `rate_limited` (429), "
     "`overloaded` (529), `server_error` (other 5xx), `conflict`, `invalid_request`, "
     "`authentication`, `billing`, `permission`, `not_found`, `too_large`, `internal`. Of a cut "
@@ -140,6 +142,18 @@ SECTIONS: Mapping[str, tuple[Metric, ...]] = {
                "Shards taken from workers that are dead, for anyone to claim."),
         Metric("overnight_leases_lost_total", "counter",
                "Shards that another worker took over while this one worked on them."),
+    ),
+    "Webhooks": (
+        Metric("overnight_webhook_attempts_total", "counter",
+               "Attempts to deliver an event to an endpoint.", ("outcome",)),
+        Metric("overnight_webhook_given_up_total", "counter",
+               "Deliveries whose last attempt failed."),
+        Metric("overnight_webhook_endpoints_disabled_total", "counter",
+               "Endpoints that this process disabled for what their receiver did."),
+        Metric("overnight_webhook_deliveries_due", "gauge",
+               "Deliveries whose next attempt is due, in the whole database, at most seconds ago."),
+        Metric("overnight_webhook_due_age_seconds", "gauge",
+               "Time for which the first of them has been due; 0 where none is."),
     ),
     "The whole service": (
         Metric("overnight_batches_running", "gauge",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from random import Random
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -29,6 +30,7 @@ from overnight.webhooks import signing
 from overnight.webhooks.judgement import Acknowledged, Failed, Outcome, Refused, wait_s
 from overnight.webhooks.sender import Sender
 from overnight.webhooks.signing import SecretLost
+from overnight.webhooks.tally import Attempted, Backlog, Tally
 from overnight.wire.events import event_body
 
 # Attempts under way in this process, and of them to one endpoint: a slow one keeps its place only.
@@ -38,6 +40,7 @@ _LOOK_AT = 64
 # After this long an attempt that nobody told the outcome of counts as lost.
 _LEASE = timedelta(seconds=120)
 _FORGET_EVERY_S = 60.0
+_COUNT_EVERY_S = 5.0
 _FORGET_AT_ONCE = 1_000
 
 log = logging.getLogger(__name__)
@@ -72,7 +75,8 @@ class Deliverer:
         self._disable_after = timedelta(seconds=disable_after_s)
         self._log = timedelta(seconds=log_s)
         self._attempts: dict[asyncio.Task[None], WebhookId] = {}
-        self._forgot_at_s = float("-inf")
+        self._forgot_at_s = self._counted_at_s = float("-inf")
+        self.tally = Tally()
 
     async def run(self) -> None:
         """Deliver until canceled."""
@@ -89,6 +93,7 @@ class Deliverer:
         while len(self._attempts) < _MAX_AT_ONCE and await self._any_due():
             if not await self._begin():
                 break
+        await self._count()
         await self._forget()
 
     async def drain(self, timeout_s: float) -> None:
@@ -169,16 +174,19 @@ class Deliverer:
             status=outcome.status,
             error=None if isinstance(outcome, Acknowledged) else outcome.reason,
         )
+        self.tally.attempts[_word(outcome)] += 1
         try:
-            disabled = await self._database.write(
+            settled = await self._database.write(
                 lambda c: self._record(c, delivery, webhook, outcome, report)
             )
         except DBAPIError as error:
             # It counts as lost, and is made again.
             log.error("the outcome of a webhook cannot be stored: %s", reason(error))
             return
-        if disabled:
-            log.warning("webhook endpoint %s is disabled: %s", webhook.id, disabled)
+        self.tally.given_up += settled.given_up
+        if settled.disabled_for:
+            self.tally.disabled += 1
+            log.warning("webhook endpoint %s is disabled: %s", webhook.id, settled.disabled_for)
 
     async def _outcome(self, delivery: Delivery, webhook: Webhook) -> Outcome:
         now = self._clock.now()
@@ -201,12 +209,12 @@ class Deliverer:
         webhook: Webhook,
         outcome: Outcome,
         report: Report,
-    ) -> str | None:
-        """Store what an attempt came to; give the reason if it disables the endpoint."""
+    ) -> "Settled":
+        """Store what an attempt came to."""
         if isinstance(outcome, Acknowledged):
             webhooks.note_success(connection, webhook.id)
             outbox.acknowledge(connection, delivery, report)
-            return None
+            return Settled()
         is_test = delivery.event.type == "webhook_endpoint.test"
         reason = outcome.reason if isinstance(outcome, Refused) else None
         if not is_test:
@@ -226,7 +234,16 @@ class Deliverer:
             wait = 0.0
         retry_at = None if wait is None else report.at + timedelta(seconds=wait)
         outbox.note_failure(connection, delivery, report, retry_at=retry_at)
-        return reason if disabled else None
+        return Settled(given_up=retry_at is None, disabled_for=reason if disabled else None)
+
+    async def _count(self) -> None:
+        """Count what is due, now and then."""
+        if self._clock.seconds() - self._counted_at_s >= _COUNT_EVERY_S:
+            self._counted_at_s = self._clock.seconds()
+            now = self._clock.now()
+            self.tally.backlog = Backlog(
+                *await self._database.read(partial(outbox.backlog, now=now))
+            )
 
     async def _forget(self) -> None:
         """Remove events from the log that are too old, now and then."""
@@ -237,6 +254,15 @@ class Deliverer:
         forget = partial(outbox.forget, before=before, limit=_FORGET_AT_ONCE)
         while await self._database.write(forget) == _FORGET_AT_ONCE:
             pass
+
+
+class Settled(NamedTuple):
+    """What followed from an attempt."""
+
+    # It was the last one.
+    given_up: bool = False
+    # Why the endpoint gets no more of them.
+    disabled_for: str | None = None
 
 
 def chosen(
@@ -261,6 +287,16 @@ def chosen(
             counts[webhook_id] += 1
             keys.append(_key(delivery))
     return keys
+
+
+def _word(outcome: Outcome) -> Attempted:
+    match outcome:
+        case Acknowledged():
+            return "acknowledged"
+        case Failed():
+            return "failed"
+        case Refused():
+            return "refused"
 
 
 def _disabled(webhook: Webhook, report: Report) -> Act:
