@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
@@ -17,9 +17,10 @@ from litestar.types import ASGIApp
 
 from overnight import __version__, logs, wiring
 from overnight.access.credentials import Pepper
-from overnight.access.keys import Keyring, workspace_id
+from overnight.access.keys import Keyring
 from overnight.access.limits import Limiter
 from overnight.access.secret import ServerSecret, open_secret
+from overnight.access.shares import Shares
 from overnight.backends.protocol import Backend
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
@@ -40,7 +41,6 @@ from overnight.pipeline.worker import Worker
 from overnight.pricing import shelf
 from overnight.pricing.tariff import Tariff
 from overnight.settings import Settings, is_loopback
-from overnight.store import workspaces
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 from overnight.store.postgres import open_postgres
@@ -105,12 +105,16 @@ async def running(
         worker = deliverer = None
         tasks: set[asyncio.Task[None]] = set()
         if settings.worker:
-            weights = await _weights(settings, database)
-            worker = _worker(settings, database, objects, lanes, clock, wakes, tariff, weights)
+            shares = await _shares(settings, database)
+            worker = _worker(
+                settings, database, objects, lanes, clock, wakes, tariff, shares.weights
+            )
             deliverer = _deliverer(settings, worker.id, database, clock, wakes, secret)
             # Last of all that works: what ends in the drain is told, too.
             stack.push_async_callback(deliverer.drain, settings.webhooks_timeout_s)
             loops.append(deliverer.run)
+            if settings.workspace_weights:
+                loops.append(shares.run)
         # After the drain: to end the worker's own task is to cut its senders.
         stack.push_async_callback(_stop, tasks)
         stack.push_async_callback(till.close)
@@ -384,15 +388,14 @@ def _worker(
     )
 
 
-async def _weights(settings: Settings, database: Database) -> dict[WorkspaceId, float]:
-    """Give the weights of workspaces that are there now; who is named by its id may come later."""
-    weights = dict(_weight(entry) for entry in settings.workspace_weights)
-    ids = await database.read(partial(workspaces.ids, names=weights))
-    return {
-        ids.get(name)
-        or (WorkspaceId(name) if name.startswith("wrkspc_") else workspace_id(name)): weight
-        for name, weight in weights.items()
-    }
+async def _shares(settings: Settings, database: Database) -> Shares:
+    shares = Shares(
+        database=database,
+        named=dict(_weight(entry) for entry in settings.workspace_weights),
+        sweep_interval_s=settings.sweep_interval_s,
+    )
+    await shares.look()
+    return shares
 
 
 def _deliverer(

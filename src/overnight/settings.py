@@ -22,7 +22,13 @@ from overnight.tenancy import MAX_LIMIT
 CONFIG_FILE = Path("overnight.toml")
 # Read by our clients, and where the file is: they are no settings.
 OTHER_VARIABLES = frozenset(
-    {"OVERNIGHT_ADMIN_KEY", "OVERNIGHT_BASE_URL", "OVERNIGHT_CONFIG", "OVERNIGHT_PROGRESS"}
+    {
+        "OVERNIGHT_ADMIN_KEY",
+        "OVERNIGHT_BASE_URL",
+        "OVERNIGHT_CONFIG",
+        "OVERNIGHT_PROGRESS",
+        "OVERNIGHT_WORKSPACE",
+    }
 )
 MAX_PROBLEMS = 20
 # A table of the file that the simulator reads itself.
@@ -305,7 +311,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Spec(
             about="Shares of workspaces while several have requests waiting, each "
-            "`workspace=weight`; who is not named has weight 1.",
+            "`workspace=weight`, by name or id; who is not named has weight 1.",
             form="weights",
         ),
     ] = ()

@@ -15,6 +15,7 @@ from tests.support.postgres import Cluster
 from tests.support.service import START, settings_for
 
 from overnight.access.keys import workspace_id
+from overnight.access.shares import Shares
 from overnight.app import open_database
 from overnight.model import WorkspaceId
 from overnight.store import keys, workspaces
@@ -299,3 +300,17 @@ async def test_keys_of_another_pepper_are_lost_until_they_are_revoked(furnished:
     assert (await key(furnished, "lost")).revoked_at == START
     assert (await key(furnished, "now")).revoked_at is None
     assert (await key(furnished, "ended")).revoked_at is None
+
+
+async def test_a_weight_by_name_finds_a_workspace_that_is_made_or_renamed_later(
+    database: Database,
+) -> None:
+    named = {"team": 3.0, "wrkspc_01elsewhere": 2.0}
+    shares = Shares(database=database, named=named, sweep_interval_s=1)
+    weights = shares.weights
+    await shares.look()
+    assert weights == {workspace_id("team"): 3.0, ELSEWHERE: 2.0}
+    await add(database, a_workspace("here"))
+    await database.write(lambda c: workspaces.change(c, HERE, name="team"))
+    await shares.look()
+    assert weights == {HERE: 3.0, ELSEWHERE: 2.0}

@@ -30,9 +30,9 @@ class Call(NamedTuple):
         return json.loads(self.out)
 
 
-async def call(url: str, *args: str, key: str = "") -> Call:
+async def call(url: str, *args: str, key: str = "", **more: str) -> Call:
     """Call the program with a key that administers."""
-    environ = {"OVERNIGHT_BASE_URL": url, "OVERNIGHT_ADMIN_KEY": key, "PATH": ""}
+    environ = {"OVERNIGHT_BASE_URL": url, "OVERNIGHT_ADMIN_KEY": key, "PATH": ""} | more
     done = await asyncio.to_thread(
         subprocess.run,
         [*OVERNIGHT, *args],
@@ -175,6 +175,23 @@ async def test_limits_are_set_shown_and_taken_away(tmp_path: Path) -> None:
         assert (none.code, none.out, none.err) == (0, "", "no limits of its own\n")
     finally:
         started.kill()
+
+
+async def test_a_key_of_several_workspaces_is_told_to_name_one(service: Server) -> None:
+    url = service.base_url
+    roles = [part for role in ("admin", "submit", "read") for part in ("--role", role)]
+    key = (await call(url, "keys", "create", "--name", "me", *roles)).out.strip()
+    asked = {"ANTHROPIC_API_KEY": key}
+    bare = await call(url, "batches", "list", **asked)
+    assert bare.code == 2
+    assert "anthropic-workspace-id: header is required: this key opens all workspaces" in bare.err
+    assert "hint: name it: --workspace NAME, or OVERNIGHT_WORKSPACE" in bare.err
+    by_name = await call(url, "batches", "list", "--workspace", "default", **asked)
+    assert (by_name.code, by_name.err) == (0, "no batches\n")
+    by_variable = await call(url, "webhooks", "list", OVERNIGHT_WORKSPACE="default", **asked)
+    assert by_variable.code == 0
+    unknown = await call(url, "watch", "x", "--workspace", "nowhere", **asked)
+    assert unknown.code == 2 and "nowhere: no workspace has this id" in unknown.err
 
 
 async def test_no_secret_is_ever_logged(service: Server) -> None:

@@ -36,6 +36,16 @@ def test_a_workspace_of_three_times_the_weight_gets_three_times_the_turns() -> N
     assert Counter(served(fairness, 400)) == {"a1": 300, "b1": 100}
 
 
+def test_a_weight_that_is_given_later_counts_from_then_on() -> None:
+    weights: dict[WorkspaceId, float] = {}
+    fairness = Fairness(weights)
+    for name in "ab":
+        fairness.join(WorkspaceId(name), BatchId(name))
+    assert Counter(served(fairness, 100)) == {"a": 50, "b": 50}
+    weights[WorkspaceId("a")] = 3.0
+    assert Counter(served(fairness, 400)) == {"a": 300, "b": 100}
+
+
 def test_who_comes_late_gets_its_share_and_not_what_it_missed() -> None:
     fairness = joined(("a", "a1"))
     served(fairness, 1_000)

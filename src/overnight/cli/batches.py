@@ -11,9 +11,9 @@ import click
 import msgspec
 
 from overnight.cli import body
-from overnight.cli.client import Client, server_flag
 from overnight.cli.cost import cost
 from overnight.cli.output import Output, confirm, output_options
+from overnight.cli.server import Server, server_flags
 from overnight.errors import InvalidRequest
 from overnight.wire.batches import MessageBatch
 
@@ -40,10 +40,10 @@ def batches() -> None:
     default=None,
     help="Let the server set cache breakpoints where that is cheaper.  [default: as it is set]",
 )
-@server_flag
+@server_flags
 @output_options
 def create(
-    out: Output, file: str, estimate: str | None, auto_cache: bool | None, base_url: str | None
+    out: Output, file: str, estimate: str | None, auto_cache: bool | None, server: Server
 ) -> None:
     """Create a batch from FILE (- is stdin).
 
@@ -54,7 +54,7 @@ def create(
     FILE holds a line {"custom_id": "doc-1", "params": {…}} per request, or one JSON body
     {"requests": […]}. It is checked first; with a mistake nothing is sent.
     """
-    client = Client(base_url)
+    client = server.client()
     checked = body.read(file)
     batch = client.create(checked.chunks(), estimate_id=estimate, auto_cache=auto_cache)
     if out.as_json:
@@ -69,16 +69,16 @@ def create(
 @batches.command("list")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--state", type=click.Choice(["in_progress", "canceling", "ended"]))
-@server_flag
+@server_flags
 @output_options
-def list_(out: Output, limit: int, state: str | None, base_url: str | None) -> None:
+def list_(out: Output, limit: int, state: str | None, server: Server) -> None:
     """List batches, the newest first.
 
     \b
     Example:
       overnight batches list --state in_progress
     """
-    found = (b for b in Client(base_url).batches() if state in (None, b.processing_status))
+    found = (b for b in server.client().batches() if state in (None, b.processing_status))
     rows = list(islice(found, limit))
     if out.as_json:
         out.document(msgspec.to_builtins(rows))
@@ -92,16 +92,16 @@ def list_(out: Output, limit: int, state: str | None, base_url: str | None) -> N
 
 @batches.command()
 @click.argument("batch_id", metavar="ID")
-@server_flag
+@server_flags
 @output_options
-def retrieve(out: Output, batch_id: str, base_url: str | None) -> None:
+def retrieve(out: Output, batch_id: str, server: Server) -> None:
     """Show one batch.
 
     \b
     Example:
       overnight batches retrieve msgbatch_01Ab
     """
-    client = Client(base_url)
+    client = server.client()
     _show(out, client.retrieve(client.resolve(batch_id)))
 
 
@@ -112,16 +112,16 @@ batches.add_command(cost)
 @batches.command()
 @click.argument("batch_id", metavar="ID")
 @click.option("--out", "target", type=click.Path(path_type=Path, dir_okay=False))
-@server_flag
+@server_flags
 @output_options
-def results(out: Output, batch_id: str, target: Path | None, base_url: str | None) -> None:
+def results(out: Output, batch_id: str, target: Path | None, server: Server) -> None:
     """Write the results of an ended batch as JSON lines, to stdout or --out FILE.
 
     \b
     Example:
       overnight batches results msgbatch_01Ab --out results.jsonl
     """
-    client = Client(base_url)
+    client = server.client()
     chunks = client.results(client.resolve(batch_id))
     if target is None or str(target) == "-":
         for chunk in chunks:
@@ -138,16 +138,16 @@ def results(out: Output, batch_id: str, target: Path | None, base_url: str | Non
 @batches.command()
 @click.argument("batch_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@server_flag
+@server_flags
 @output_options
-def cancel(out: Output, batch_id: str, yes: bool, base_url: str | None) -> None:
+def cancel(out: Output, batch_id: str, yes: bool, server: Server) -> None:
     """Ask a batch to stop; requests that were not sent yet become canceled.
 
     \b
     Example:
       overnight batches cancel msgbatch_01Ab --yes
     """
-    client = Client(base_url)
+    client = server.client()
     batch = client.retrieve(client.resolve(batch_id))
     if batch.processing_status == "in_progress":
         confirm(f"Cancel {batch.id} ({_counts(batch)})?", yes=yes)
@@ -157,16 +157,16 @@ def cancel(out: Output, batch_id: str, yes: bool, base_url: str | None) -> None:
 @batches.command()
 @click.argument("batch_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@server_flag
+@server_flags
 @output_options
-def delete(out: Output, batch_id: str, yes: bool, base_url: str | None) -> None:
+def delete(out: Output, batch_id: str, yes: bool, server: Server) -> None:
     """Delete an ended batch and its results.
 
     \b
     Example:
       overnight batches delete msgbatch_01Ab --yes
     """
-    client = Client(base_url)
+    client = server.client()
     batch = client.retrieve(client.resolve(batch_id))
     confirm(f"Delete {batch.id} and its results ({_counts(batch)})?", yes=yes)
     client.delete(batch.id)

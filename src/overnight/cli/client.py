@@ -65,10 +65,16 @@ def server_flag(command: F) -> F:
 class Client:
     """Calls one server. Every method raises an OvernightError for whatever goes wrong."""
 
-    def __init__(self, base_url: str | None = None, *, as_admin: bool = False) -> None:
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        workspace_id: str | None = None,
+        as_admin: bool = False,
+    ) -> None:
         """`as_admin` prefers the key of OVERNIGHT_ADMIN_KEY."""
         self.base_url = _base_url(base_url)
-        self._http = _http_client(as_admin=as_admin)
+        self._http = _http_client(workspace_id, as_admin=as_admin)
 
     def create(
         self,
@@ -249,8 +255,10 @@ def _base_url(given: str | None) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
-def _http_client(*, as_admin: bool) -> SyncClient:
+def _http_client(workspace_id: str | None, *, as_admin: bool) -> SyncClient:
     headers = {"anthropic-version": API_VERSION, "accept": "application/json"}
+    if workspace_id is not None:
+        headers["anthropic-workspace-id"] = workspace_id
     admin_key = os.environ.get("OVERNIGHT_ADMIN_KEY") if as_admin else None
     if key := admin_key or os.environ.get("ANTHROPIC_API_KEY"):
         headers["x-api-key"] = key
@@ -292,6 +300,8 @@ def _checked(response: SyncResponse) -> SyncResponse:
     hint = None
     if response.status == 401:
         hint = "set ANTHROPIC_API_KEY to a key of this server, OVERNIGHT_ADMIN_KEY to administer it"
+    if message.startswith("anthropic-workspace-id:"):
+        hint = "name it: --workspace NAME, or OVERNIGHT_WORKSPACE; overnight workspaces list"
     raise kind(message + (f" ({request_id})" if request_id else ""), hint=hint)
 
 

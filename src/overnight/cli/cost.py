@@ -6,24 +6,24 @@ from typing import Any
 
 import click
 
-from overnight.cli.client import Client, server_flag
 from overnight.cli.output import Output, output_options
+from overnight.cli.server import Server, server_flags
 from overnight.pricing.book import CACHE_CLASSES, TokenClass
 from overnight.pricing.money import shown, shown_beside
 
 
 @click.command()
 @click.argument("batch_id", metavar="ID")
-@server_flag
+@server_flags
 @output_options
-def cost(out: Output, batch_id: str, base_url: str | None) -> None:
+def cost(out: Output, batch_id: str, server: Server) -> None:
     """Show what a batch has cost, and while it runs what it will have cost.
 
     \b
     Example:
       overnight batches cost msgbatch_01Ab
     """
-    client = Client(base_url)
+    client = server.client()
     found = client.cost(client.resolve(batch_id))
     if out.as_json:
         out.document(found)

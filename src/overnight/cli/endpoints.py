@@ -28,8 +28,8 @@ Row = TypeVar("Row")
 class Endpoints:
     """The webhook endpoints of one workspace. Every method raises an OvernightError."""
 
-    def __init__(self, base_url: str | None) -> None:
-        self._client = Client(base_url)
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def create(self, fields: Mapping[str, Any]) -> NewEndpoint:
         return self._client.post(_ENDPOINTS, fields, NewEndpoint, beta=BETA)

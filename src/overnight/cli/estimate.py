@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from overnight.cli import asking
-from overnight.cli.client import Client, server_flag
+from overnight.cli.client import Client
 from overnight.cli.output import Output, output_options
+from overnight.cli.server import Server, server_flags
 from overnight.errors import InvalidRequest
 from overnight.pricing import doors, shelf
 from overnight.pricing.book import TIERS, Tier
@@ -33,7 +34,7 @@ MAX_SAMPLE = 10_000
 @click.option("--exact-sample", metavar="N", help="Let a server count the prompts of N rows.")
 @click.option("--pilot", metavar="N", help="Run N rows on a server, at their price, and project.")
 @click.option("--keep", is_flag=True, help="Keep it on a server, for batches create --estimate.")
-@server_flag
+@server_flags
 @click.option("--on", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Prices of that day.")
 @output_options
 def estimate(
@@ -48,7 +49,7 @@ def estimate(
     exact_sample: str | None,
     pilot: str | None,
     keep: bool,
-    base_url: str | None,
+    server: Server,
     on: datetime | None,
 ) -> None:
     """Check FILE (- is stdin) and say what it will cost, as a range.
@@ -63,7 +64,7 @@ def estimate(
     most = MAX_TOKENS_PER_REQUEST
     counting = piloting = client = None
     if exact_sample or pilot or keep:
-        client = Client(base_url)
+        client = server.client()
         if exact_sample:
             counting = asking.exact(client, _rows(exact_sample, "--exact-sample"))
         if pilot:

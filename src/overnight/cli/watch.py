@@ -10,8 +10,9 @@ from typing import Literal
 import click
 import msgspec
 
-from overnight.cli.client import Client, server_flag
+from overnight.cli.client import Client
 from overnight.cli.output import Output, output_options
+from overnight.cli.server import Server, server_flags
 from overnight.errors import EXIT_NOT_ALL_SUCCEEDED, EXIT_TIMEOUT, InvalidRequest, NotFound
 from overnight.wire.batches import MessageBatch, RequestCounts
 
@@ -58,7 +59,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--allow-errors", default="0", metavar="N|N%", help="So many may not succeed.  [default: 0]"
 )
-@server_flag
+@server_flags
 @output_options
 def watch(
     out: Output,
@@ -66,7 +67,7 @@ def watch(
     timeout: float | None,
     mode: Mode,
     allow_errors: str,
-    base_url: str | None,
+    server: Server,
 ) -> int:
     """Follow a batch until it has ended.
 
@@ -78,7 +79,7 @@ def watch(
     the batch running.
     """
     allowed = _allowance(allow_errors)
-    client = Client(base_url)
+    client = server.client()
     batch_id = client.resolve(batch_id)
     tell = _teller(out, "none" if out.quiet else mode)
     try:

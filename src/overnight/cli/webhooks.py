@@ -6,9 +6,9 @@ from typing import TypeVar
 import click
 import msgspec
 
-from overnight.cli.client import server_flag
 from overnight.cli.endpoints import Endpoints
 from overnight.cli.output import Output, confirm, output_options
+from overnight.cli.server import Server, server_flags
 from overnight.errors import EXIT_NOT_ALL_SUCCEEDED, EXIT_TIMEOUT, InvalidRequest
 from overnight.wire.events import DeliveryObject
 from overnight.wire.webhooks import EVENT_TYPES, Endpoint
@@ -52,7 +52,7 @@ def webhooks() -> None:
 @webhooks.command()
 @click.argument("url")
 @_fields
-@server_flag
+@server_flags
 @output_options
 def create(
     out: Output,
@@ -60,7 +60,7 @@ def create(
     events: tuple[str, ...],
     name: str | None,
     description: str | None,
-    base_url: str | None,
+    server: Server,
 ) -> None:
     """Create an endpoint at URL; prints its signing secret, this once.
 
@@ -72,7 +72,7 @@ def create(
     """
     fields: dict[str, object] = {"url": url, "enabled_events": events or [_DEFAULT_EVENT]}
     fields |= {"name": name or "", "description": description or ""}
-    made = Endpoints(base_url).create(fields)
+    made = Endpoints(server.client()).create(fields)
     if out.as_json:
         out.document(msgspec.to_builtins(made))
         return
@@ -82,16 +82,16 @@ def create(
 
 
 @webhooks.command("list")
-@server_flag
+@server_flags
 @output_options
-def list_(out: Output, base_url: str | None) -> None:
+def list_(out: Output, server: Server) -> None:
     """List the endpoints of the workspace, the newest first.
 
     \b
     Example:
       overnight webhooks list
     """
-    rows = Endpoints(base_url).all()
+    rows = Endpoints(server.client()).all()
     if out.as_json:
         out.document(msgspec.to_builtins(rows))
         return
@@ -104,16 +104,16 @@ def list_(out: Output, base_url: str | None) -> None:
 
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID")
-@server_flag
+@server_flags
 @output_options
-def retrieve(out: Output, webhook_id: str, base_url: str | None) -> None:
+def retrieve(out: Output, webhook_id: str, server: Server) -> None:
     """Show one endpoint.
 
     \b
     Example:
       overnight webhooks retrieve whep_01Ab
     """
-    _show(out, Endpoints(base_url).find(webhook_id))
+    _show(out, Endpoints(server.client()).find(webhook_id))
 
 
 webhooks.add_command(retrieve, "get")
@@ -123,7 +123,7 @@ webhooks.add_command(retrieve, "get")
 @click.argument("webhook_id", metavar="ID")
 @click.option("--url", metavar="URL", help="Where to send from now on.")
 @_fields
-@server_flag
+@server_flags
 @output_options
 def update(
     out: Output,
@@ -132,7 +132,7 @@ def update(
     events: tuple[str, ...],
     name: str | None,
     description: str | None,
-    base_url: str | None,
+    server: Server,
 ) -> None:
     """Change an endpoint; what is not given stays. --event replaces all events.
 
@@ -144,53 +144,53 @@ def update(
     changes = {field: value for field, value in given.items() if value is not None}
     if not changes:
         raise InvalidRequest("nothing to change", hint="overnight webhooks update --help")
-    endpoints = Endpoints(base_url)
+    endpoints = Endpoints(server.client())
     _show(out, endpoints.update(endpoints.find(webhook_id).id, changes))
 
 
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID")
-@server_flag
+@server_flags
 @output_options
-def enable(out: Output, webhook_id: str, base_url: str | None) -> None:
+def enable(out: Output, webhook_id: str, server: Server) -> None:
     """Enable an endpoint; what was pending when it was disabled is sent.
 
     \b
     Example:
       overnight webhooks enable whep_01Ab
     """
-    endpoints = Endpoints(base_url)
+    endpoints = Endpoints(server.client())
     _show(out, endpoints.update(endpoints.find(webhook_id).id, {"state": "enabled"}))
 
 
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID")
-@server_flag
+@server_flags
 @output_options
-def disable(out: Output, webhook_id: str, base_url: str | None) -> None:
+def disable(out: Output, webhook_id: str, server: Server) -> None:
     """Disable an endpoint; events that happen meanwhile are never sent to it.
 
     \b
     Example:
       overnight webhooks disable whep_01Ab
     """
-    endpoints = Endpoints(base_url)
+    endpoints = Endpoints(server.client())
     _show(out, endpoints.update(endpoints.find(webhook_id).id, {"state": "disabled"}))
 
 
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@server_flag
+@server_flags
 @output_options
-def delete(out: Output, webhook_id: str, yes: bool, base_url: str | None) -> None:
+def delete(out: Output, webhook_id: str, yes: bool, server: Server) -> None:
     """Delete an endpoint with the log of its deliveries.
 
     \b
     Example:
       overnight webhooks delete whep_01Ab --yes
     """
-    endpoints = Endpoints(base_url)
+    endpoints = Endpoints(server.client())
     found = endpoints.find(webhook_id)
     confirm(f"Delete {found.id} ({found.url})?", yes=yes)
     deleted = endpoints.delete(found.id)
@@ -209,9 +209,9 @@ def delete(out: Output, webhook_id: str, yes: bool, base_url: str | None) -> Non
     show_default=True,
     help="Seconds for which the old secret signs too; 0 when it has leaked.",
 )
-@server_flag
+@server_flags
 @output_options
-def rotate(out: Output, webhook_id: str, overlap_s: int, base_url: str | None) -> None:
+def rotate(out: Output, webhook_id: str, overlap_s: int, server: Server) -> None:
     """Replace the signing secret; prints the new one, this once.
 
     \b
@@ -221,7 +221,7 @@ def rotate(out: Output, webhook_id: str, overlap_s: int, base_url: str | None) -
     For --overlap-s each delivery carries both signatures, so that the receiver can change
     over in its own time.
     """
-    endpoints = Endpoints(base_url)
+    endpoints = Endpoints(server.client())
     found = endpoints.find(webhook_id)
     made = endpoints.rotate(found.id, overlap_s=overlap_s)
     if out.as_json:
@@ -236,18 +236,16 @@ def rotate(out: Output, webhook_id: str, overlap_s: int, base_url: str | None) -
 @click.argument("webhook_id", metavar="ID")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--state", type=click.Choice(["pending", "acknowledged", "failed"]))
-@server_flag
+@server_flags
 @output_options
-def deliveries(
-    out: Output, webhook_id: str, limit: int, state: str | None, base_url: str | None
-) -> None:
+def deliveries(out: Output, webhook_id: str, limit: int, state: str | None, server: Server) -> None:
     """List what was sent to an endpoint, or is to be, the newest event first.
 
     \b
     Example:
       overnight webhooks deliveries whep_01Ab --state failed
     """
-    endpoints = Endpoints(base_url)
+    endpoints = Endpoints(server.client())
     rows = endpoints.deliveries(endpoints.find(webhook_id).id, limit=limit, state=state)
     if out.as_json:
         out.document(msgspec.to_builtins(rows))
@@ -261,16 +259,16 @@ def deliveries(
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID")
 @click.argument("event_id", metavar="EVENT")
-@server_flag
+@server_flags
 @output_options
-def redeliver(out: Output, webhook_id: str, event_id: str, base_url: str | None) -> None:
+def redeliver(out: Output, webhook_id: str, event_id: str, server: Server) -> None:
     """Send an event again, also one that was acknowledged.
 
     \b
     Example:
       overnight webhooks redeliver whep_01Ab whe_01Cd
     """
-    endpoints = Endpoints(base_url)
+    endpoints = Endpoints(server.client())
     found = endpoints.find(webhook_id)
     delivery = endpoints.redeliver(found.id, endpoints.event(found.id, event_id))
     if out.as_json:
@@ -283,9 +281,9 @@ def redeliver(out: Output, webhook_id: str, event_id: str, base_url: str | None)
 @click.argument("webhook_id", metavar="ID")
 @click.option("--timeout", type=float, metavar="SECONDS", default=_TEST_TIMEOUT_S,
               show_default=True, help="Longest wait for the outcome.")  # fmt: skip
-@server_flag
+@server_flags
 @output_options
-def test(out: Output, webhook_id: str, timeout: float, base_url: str | None) -> int:
+def test(out: Output, webhook_id: str, timeout: float, server: Server) -> int:
     """Send an event that says nothing, and tell what the receiver answered.
 
     \b
@@ -294,7 +292,7 @@ def test(out: Output, webhook_id: str, timeout: float, base_url: str | None) -> 
 
     Exits with 3 when the receiver did not acknowledge it, with 8 after --timeout.
     """
-    endpoints = Endpoints(base_url)
+    endpoints = Endpoints(server.client())
     begun = endpoints.test(endpoints.find(webhook_id).id)
     delivery = endpoints.outcome(begun, timeout_s=timeout)
     if out.as_json:

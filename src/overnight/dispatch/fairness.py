@@ -22,13 +22,12 @@ _MAX_REMEMBERED = 10_000
 
 
 class Account:
-    """What a workspace, or a batch within one, was served so far, divided by its weight."""
+    """What a workspace was served so far, divided by its weight, or a batch within one."""
 
-    __slots__ = ("served", "weight")
+    __slots__ = ("served",)
 
-    def __init__(self, served: float, weight: float) -> None:
+    def __init__(self, served: float) -> None:
         self.served = served
-        self.weight = weight
 
 
 class Workspace(Account):
@@ -36,8 +35,8 @@ class Workspace(Account):
 
     __slots__ = ("batches",)
 
-    def __init__(self, served: float, weight: float) -> None:
-        super().__init__(served, weight)
+    def __init__(self, served: float) -> None:
+        super().__init__(served)
         self.batches: dict[BatchId, Account] = {}
 
 
@@ -45,7 +44,8 @@ class Fairness:
     """The accounts of all who have requests waiting."""
 
     def __init__(self, weights: Mapping[WorkspaceId, float] | None = None) -> None:
-        self._weights = weights or {}
+        """`weights` are read for each request, so they may change; whoever is not in it has 1."""
+        self._weights = {} if weights is None else weights
         self._workspaces: dict[WorkspaceId, Workspace] = {}
         self._workspace_of: dict[BatchId, WorkspaceId] = {}
         self._urgent: dict[BatchId, None] = {}
@@ -63,10 +63,9 @@ class Fairness:
         self._workspace_of[batch_id] = workspace_id
         workspace = self._workspaces.get(workspace_id)
         if workspace is None:
-            weight = self._weights.get(workspace_id, 1.0)
-            workspace = self._workspaces[workspace_id] = Workspace(self._reached, weight)
+            workspace = self._workspaces[workspace_id] = Workspace(self._reached)
         least = min((account.served for account in workspace.batches.values()), default=0.0)
-        workspace.batches[batch_id] = Account(least, 1.0)
+        workspace.batches[batch_id] = Account(least)
 
     def leave(self, batch_id: BatchId) -> None:
         """Forget a batch that has nothing more. Idempotent."""
@@ -84,7 +83,8 @@ class Fairness:
         A turn that was given for urgency is not charged to the workspace: its other batches
         would starve as long as the hurry lasts.
         """
-        workspace = self._workspaces[self._workspace_of[batch_id]]
+        workspace_id = self._workspace_of[batch_id]
+        workspace = self._workspaces[workspace_id]
         hurried = self._hurries and batch_id in self._urgent
         if cost > 0:
             # What is put back was counted when it was taken.
@@ -92,7 +92,7 @@ class Fairness:
             self.urgent_turns += hurried
         if not hurried:
             self._reached = workspace.served
-            workspace.served += cost / workspace.weight
+            workspace.served += cost / self._weights.get(workspace_id, 1.0)
         workspace.batches[batch_id].served += cost
         self._turn += 1
 
