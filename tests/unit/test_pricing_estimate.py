@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import overnight
 from overnight.errors import InvalidRequest
+from overnight.pricing import estimate, shelf
 from overnight.pricing.estimate import Estimate, band
 from overnight.tokens import prompt_tokens
 
@@ -212,3 +213,56 @@ def test_a_file_that_cannot_be_priced_says_why(
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="No such file"):
         estimated(tmp_path / "none.jsonl")
+
+
+def document_of(letter: str) -> dict[str, Any]:
+    return {"type": "text", "text": f"{letter} " * 6_000}
+
+
+def asked_about(letter: str, number: int, **more: Any) -> dict[str, Any]:
+    """Ask a question about one of the documents, after a system prompt that all share."""
+    content = [document_of(letter), {"type": "text", "text": f"Question {number}?"}]
+    return params("", system="Be brief. " * 1_000) | {
+        "messages": [{"role": "user", "content": content}]
+    } | more  # fmt: skip
+
+
+def test_automatic_caching_would_save_what_its_breakpoints_bring(tmp_path: Path) -> None:
+    requests = [asked_about(letter, n) for n in range(5) for letter in "abc"]
+    path = jsonl(tmp_path / "in.jsonl", requests)
+    (found,) = estimated(path).models
+    system = prompt_tokens({"system": "Be brief. " * 1_000})
+    document = prompt_tokens({"messages": [{"role": "user", "content": [document_of("a")]}]})
+
+    def saving(tokens: int, requests: int) -> Decimal:
+        """The system prompt's rates in a batch: 1.50 plain, 3.75 to write, 0.30 to read."""
+        written = Decimal("3.75") + (requests - 1) * Decimal("0.30")
+        return tokens * (requests * Decimal("1.50") - written) / 1_000_000
+
+    expected = saving(system, 15) + 3 * saving(document, 5)
+    assert found.automatic == (expected, 15)
+    # In two batches all is written twice.
+    halves = jsonl(tmp_path / "two.jsonl", [asked_about("a", n) for n in range(8)])
+    book = shelf.open_book(shelf.DEFAULT)
+    (split,) = estimate.estimate(str(halves), book=book, on=ON, max_requests=4).models
+    assert split.automatic == (2 * saving(system + document, 4), 8)
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        # Shared within a text only.
+        [params("All the same. " * 2_000 + str(n)) for n in range(10)],
+        # Marked by their caller.
+        [asked_about("a", n, cache_control={"type": "ephemeral"}) for n in range(10)],
+        # Too few to pay.
+        [asked_about("a", 1), asked_about("a", 2)],
+        # Too short for the model.
+        [params(str(n), system="Be brief.") for n in range(10)],
+    ],
+)
+def test_automatic_caching_saves_nothing_where_the_server_sets_no_breakpoint(
+    tmp_path: Path, requests: list[dict[str, Any]]
+) -> None:
+    (found,) = estimated(jsonl(tmp_path / "in.jsonl", requests)).models
+    assert found.automatic == (0, 0)

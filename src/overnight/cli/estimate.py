@@ -24,7 +24,7 @@ MAX_SAMPLE = 10_000
 @click.command()
 @click.argument("file")
 @click.option("--model", "models", multiple=True, metavar="MODEL",
-              help="Price all rows on it; repeatable.  [default: each row's own]")  # fmt: skip
+              help="Price all on it; repeatable.  [default: the row's]")  # fmt: skip
 @click.option("--prompt", metavar="TEXT", help="FILE is a CSV; {column} stands for its cells.")
 @click.option("--max-tokens", metavar="N", help="Output limit of rows that have none.")
 @click.option("--out", "tokens_out", metavar="N", help="Mean output tokens you expect.")

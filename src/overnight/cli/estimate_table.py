@@ -7,6 +7,7 @@ from rich.text import Text
 
 from overnight.cli.output import Output
 from overnight.cli.price_table import console_of, print_table, table_of
+from overnight.pricing.automatic import Saved
 from overnight.pricing.cost import Cost
 from overnight.pricing.estimate import Estimate, ModelEstimate
 from overnight.pricing.money import shown_beside
@@ -26,6 +27,8 @@ def show(estimate: Estimate, out: Output) -> None:
         if model.caching:
             console.print()
             console.print(_caching(model, marked=bool(estimate.marked_requests)), soft_wrap=True)
+            if model.automatic:
+                console.print(_automatic(model, model.automatic), soft_wrap=True)
     for model in estimate.models:
         if model.pilot:
             console.print()
@@ -130,3 +133,16 @@ def _caching(model: ModelEstimate, *, marked: bool) -> Text:
         style="not bold green",
     )
     return text.append("." if marked else ": mark their end with cache_control.", style="not bold")
+
+
+def _automatic(model: ModelEstimate, saved: Saved) -> Text:
+    """Say what the server would save by itself, which marks whole blocks only."""
+    text = Text("--auto-cache", style="bold")
+    if not saved.requests:
+        return text.append(" would save nothing: it marks whole blocks only.", style="not bold")
+    assert model.caching
+    whole = model.caching.without.usd
+    return text.append(
+        f" would save {shown_beside(saved.usd, whole)} of {shown_beside(whole, whole)}",
+        style="not bold green",
+    ).append(f": breakpoints in {saved.requests:,} requests, set by the server.", style="not bold")

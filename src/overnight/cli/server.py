@@ -40,6 +40,7 @@ def server_flags(command: Callable[..., R]) -> Callable[..., R]:
     flag = click.option(
         "--workspace",
         envvar="OVERNIGHT_WORKSPACE",
-        help="Name or id, for a key that opens several.  [OVERNIGHT_WORKSPACE]",
+        metavar="NAME",
+        help="Name or id.  [OVERNIGHT_WORKSPACE]",
     )
     return server_flag(flag(wrapped))

@@ -81,17 +81,30 @@ class Sharing:
         Requests that share a beginning get the same breakpoints in it. They go to so many caches,
         and `senders` requests to each at a time.
         """
-        price = _Price(saving, senders, caches)
-        worth = self._worth(price, min_tokens)
-        self._keep_the_longest(worth)
-        self._keep_four(worth)
-        marks = self._in_order_of_life(worth, price)
+        marks = self._marks(_Price(saving, senders, caches), min_tokens)
         chosen = {}
         for request, path in self._paths.items():
             found = tuple(Mark(at, marks[node]) for at, node in enumerate(path) if node in marks)
             if found:
                 chosen[request] = found
         return chosen
+
+    def brings(self, saving: Saving, *, min_tokens: int, senders: int, caches: int = 1) -> Decimal:
+        """Give what the breakpoints that `choose` sets bring, in millionths of a USD."""
+        price = _Price(saving, senders, caches)
+        marks = self._marks(price, min_tokens)
+        total = Decimal(0)
+        for node, ttl in marks.items():
+            worth = price.of(ttl, self._counts[node], self._max_tokens[node])
+            assert worth is not None, "a breakpoint is set where it pays"
+            total += worth.usd * self._more_tokens(self._above(node, marks), node)
+        return total
+
+    def _marks(self, price: "_Price", min_tokens: int) -> dict[int, Ttl]:
+        worth = self._worth(price, min_tokens)
+        self._keep_the_longest(worth)
+        self._keep_four(worth)
+        return self._in_order_of_life(worth, price)
 
     def _visit(self, prefix: Prefix, parent: int, max_tokens: int) -> int:
         node = self._nodes.get(prefix.key)
@@ -158,8 +171,12 @@ class Sharing:
         self, above: int, node: int, *, worth: dict[int, _Worth], behind: dict[int, Decimal]
     ) -> Decimal:
         """Give what is lost when those behind a beginning have to take over its tokens."""
-        tokens = self._tokens[node] - (self._tokens[above] if above != _ROOT else 0)
+        tokens = self._more_tokens(above, node)
         return tokens * (worth[node].usd - behind.get(node, Decimal(0)))
+
+    def _more_tokens(self, above: int, node: int) -> int:
+        """Count the tokens that a beginning has more than one of its own."""
+        return self._tokens[node] - (self._tokens[above] if above != _ROOT else 0)
 
     def _in_order_of_life(self, worth: dict[int, _Worth], price: "_Price") -> dict[int, Ttl]:
         """See to it that nothing that lives an hour comes after what lives five minutes."""

@@ -201,6 +201,12 @@ def _model_estimate(model: ModelEstimate) -> Document:
         "expected": of_cost(model.expected) if model.expected else None,
         "counted_requests": model.counted.requests,
         "pilot": _pilot(model.pilot) if model.pilot else None,
+        "auto_cache": None
+        if model.automatic is None
+        else {
+            "requests": model.automatic.requests,
+            "saving_usd": money(model.automatic.usd),
+        },
         "caching": None
         if effect is None
         else {

@@ -10,6 +10,7 @@ import msgspec
 from overnight.errors import InvalidRequest
 from overnight.model import Usage
 from overnight.pricing import prefixes
+from overnight.pricing.automatic import SENDERS, Automatic, Saved
 from overnight.pricing.book import PriceBook, Tier
 from overnight.pricing.caching import min_cacheable_tokens
 from overnight.pricing.cost import Cost, cost
@@ -65,6 +66,8 @@ class ModelEstimate(msgspec.Struct, frozen=True, kw_only=True):
     expected: Cost | None
     # None when no requests begin alike with as many tokens as the model caches.
     caching: CachingEffect | None
+    # What `--auto-cache` would bring; None in another tier than batch.
+    automatic: Saved | None = None
     # What a server counted of it.
     counted: Counted = Counted(0, None)
     # What a server ran of it; None when nothing.
@@ -143,6 +146,7 @@ def estimate(
     groups: dict[GroupKey, Group] = {}
     size_bytes = marked = 0
     split = _Split(max_requests)
+    automatic = Automatic(book, on, models)
     probe = Probe(exact, pilot)
     for row in rows(path, problems=problems, prompt=prompt, max_tokens=max_tokens):
         params, group_key = row.params, prefixes.key(row.params)
@@ -157,13 +161,16 @@ def estimate(
         count.max_output_tokens += params.max_tokens
         size_bytes += row.size_bytes
         marked += row.marked
-        split.add(row.size_bytes)
+        if split.add(row.size_bytes):
+            automatic.end_batch()
+        automatic.add(row, tokens)
         probe.offer(row, tokens)
     if None in counts and not models:
         problems.add("1", f"{counts[None].requests:,} requests name no model: add --model")
     problems.refuse()
     if not counts:
         raise InvalidRequest(f"{path}: no request in it", hint="one request per line")
+    automatic.end_batch()
     whole = _whole(counts.values())
     parts = (
         [(model, whole, list(groups.values())) for model in models]
@@ -177,7 +184,7 @@ def estimate(
     for pricing, _, _ in pricings:
         pricing.refuse_unknown()
     found = tuple(
-        pricing.model(count, of, output_tokens, probe, all_rows=bool(models))
+        pricing.model(count, of, output_tokens, probe, automatic, all_rows=bool(models))
         for pricing, count, of in pricings
     )
     return Estimate(
@@ -207,13 +214,15 @@ class _Split:
         self._requests, self._bytes = 0, _BODY_BYTES
         self.batches = 0
 
-    def add(self, size_bytes: int) -> None:
+    def add(self, size_bytes: int) -> bool:
+        """Take a request in; tell whether it begins another batch."""
         full = self._requests >= self._max_requests or self._bytes + size_bytes > MAX_BATCH_BYTES
         if not self.batches or full:
             self.batches += 1
             self._requests, self._bytes = 0, _BODY_BYTES
         self._requests += 1
         self._bytes += size_bytes
+        return self._requests == 1
 
 
 class _Pricing:
@@ -235,6 +244,7 @@ class _Pricing:
         groups: list[Group],
         output_tokens: Decimal | None,
         probe: Probe,
+        automatic: Automatic,
         *,
         all_rows: bool,
     ) -> ModelEstimate:
@@ -265,6 +275,7 @@ class _Pricing:
             high=self.price(dearest, requests),
             expected=expected,
             caching=self._caching(count, groups),
+            automatic=automatic.saved(self._model) if self._tier == "batch" else None,
             counted=counted,
             pilot=probe.piloted(
                 self._model, all_rows=all_rows, of=requests, price=lambda used: self.price(used, 1)
@@ -389,5 +400,10 @@ def _assumptions(
         "the range is without caching"
         + (f", although {marked:,} requests ask for it with cache_control" if marked else "")
     )
+    if any(of.automatic and of.automatic.requests for of in found):
+        told.append(
+            "--auto-cache meets one backend that heeds cache_control, and "
+            f"{SENDERS} requests at a time"
+        )
     told.append(f"batches hold at most {max_requests:,} requests and {MAX_BATCH_BYTES:,} bytes")
     return tuple(told)
