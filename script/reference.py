@@ -47,8 +47,8 @@ METRICS_HEAD = """\
 Made by `script/docs` from the table in `src/overnight/telemetry/table.py`.
 
 `GET /metrics` gives them in the text format of Prometheus; the setting `metrics` says who may read
-them. Counters begin at 0 when the process starts. Each process tells of itself, but for what
-is said to be of the whole database. [Watching a service](../guides/metrics.md) shows how to use them.
+them. Counters begin at 0 when the process starts. Each process tells of itself, but for what is
+said to be of the whole database. [Watching a service](../guides/metrics.md) shows how to use them.
 
 Names end with their unit: seconds, tokens, requests, …; `_total` marks a counter. A histogram has
 `_bucket` with label `le`, `_sum` and `_count`.

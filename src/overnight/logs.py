@@ -1,6 +1,5 @@
 """Structured logs on stderr: an event in words and its fields, never bodies, prompts or keys."""
 
-import asyncio
 import json
 import logging
 import sys
@@ -57,7 +56,15 @@ def trace(error: BaseException) -> str:
     return "\n\n".join(_traces(error))
 
 
-def report_to_log(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def kind(error: BaseException) -> str:
+    """Name the class of an exception, and of one by the system what it says itself."""
+    name = type(error).__qualname__
+    if type(error).__module__ != "builtins":
+        name = f"{type(error).__module__}.{name}"
+    return f"{name}: {error.strerror}" if isinstance(error, OSError) and error.strerror else name
+
+
+def report_to_log(_loop: object, context: dict[str, Any]) -> None:
     """Log what a loop's tasks and callbacks raised; the loop itself would quote the exception."""
     logging.getLogger("asyncio").error(context["message"], exc_info=context.get("exception"))
 
@@ -70,14 +77,6 @@ def _traces(error: BaseException) -> Iterator[str]:
         yield from _traces(part)
     lines = "".join(traceback.format_tb(error.__traceback__))
     yield f"Traceback (most recent call last):\n{lines}{kind(error)}"
-
-
-def kind(error: BaseException) -> str:
-    """Name the class of an exception, and of one by the system what it says itself."""
-    name = type(error).__qualname__
-    if type(error).__module__ != "builtins":
-        name = f"{type(error).__module__}.{name}"
-    return f"{name}: {error.strerror}" if isinstance(error, OSError) and error.strerror else name
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Field]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import overnight
 from overnight.errors import InvalidRequest
 from overnight.pricing import estimate, shelf
+from overnight.pricing.automatic import Saved
 from overnight.pricing.estimate import Estimate, band
 from overnight.tokens import prompt_tokens
 
@@ -240,12 +241,12 @@ def test_automatic_caching_would_save_what_its_breakpoints_bring(tmp_path: Path)
         return tokens * (requests * Decimal("1.50") - written) / 1_000_000
 
     expected = saving(system, 15) + 3 * saving(document, 5)
-    assert found.automatic == (expected, 15)
+    assert found.automatic == Saved(expected, 15)
     # In two batches all is written twice.
     halves = jsonl(tmp_path / "two.jsonl", [asked_about("a", n) for n in range(8)])
     book = shelf.open_book(shelf.DEFAULT)
     (split,) = estimate.estimate(str(halves), book=book, on=ON, max_requests=4).models
-    assert split.automatic == (2 * saving(system + document, 4), 8)
+    assert split.automatic == Saved(2 * saving(system + document, 4), 8)
 
 
 @pytest.mark.parametrize(
@@ -265,4 +266,4 @@ def test_automatic_caching_saves_nothing_where_the_server_sets_no_breakpoint(
     tmp_path: Path, requests: list[dict[str, Any]]
 ) -> None:
     (found,) = estimated(jsonl(tmp_path / "in.jsonl", requests)).models
-    assert found.automatic == (0, 0)
+    assert found.automatic == Saved(Decimal(0), 0)

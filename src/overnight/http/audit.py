@@ -191,15 +191,16 @@ def _route(scope: HTTPScope) -> str:
 
 
 def _log(act: Act) -> None:
+    subject = {} if act.subject_id is None else {"subject": act.subject_id}
     log.info(
         act.action,
         outcome=act.outcome,
         status=act.status,
-        subject=act.subject_id,
         by=act.actor.key_id or act.actor.kind,
         address=act.actor.address,
         request=act.request_id,
         act=act.id,
+        **subject,
     )
 
 
