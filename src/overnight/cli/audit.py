@@ -57,7 +57,8 @@ def _line(row: ActDocument) -> str:
     place = f" from {actor.ip_address}" if actor.ip_address else ""
     # What refused it is the status of the answer.
     outcome = row.outcome if row.outcome == "done" else f"{row.outcome} {row.status}"
-    details = "".join(f"  {field}={value}" for field, value in row.details.items())
+    told = {field: value for field, value in row.details.items() if value is not None}
+    details = "".join(f"  {field}={value}" for field, value in told.items())
     return (
         f"{row.created_at[:19]}  {row.action:17}  {outcome:11}  {row.subject_id or '–':31}  "
         f"by {actor.key_id or actor.type}{name}{place}{details}"
