@@ -20,6 +20,7 @@ from overnight.pricing.statement import Quoted, Statement
 from overnight.store import batches, estimates, ledger
 from overnight.store.batches import UsageByModel
 from overnight.store.estimates import Estimated
+from overnight.wire.syntax import read_json
 
 _MAX_USD = 10**15
 
@@ -105,12 +106,8 @@ async def _quoted(service: Service, batch: Batch) -> Quoted | None:
 
 def _estimated(body: bytes) -> tuple[Estimated, Document | None]:
     """Read the amount of an estimate, and the price document it was taken from."""
-    try:
-        question = msgspec.json.decode(body, type=EstimateQuestion)
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(
-            str(error), hint='send {"price": {…}} or {"low_usd": "1.20", "high_usd": "3.40"}'
-        ) from None
+    hint = 'send {"price": {…}} or {"low_usd": "1.20", "high_usd": "3.40"}'
+    question = read_json(body, EstimateQuestion, hint=hint)
     if not bytes(question.price):
         low, high = _usd(question.low_usd, "low_usd"), _usd(question.high_usd, "high_usd")
         if low > high:

@@ -19,6 +19,7 @@ from overnight.pricing.document import Document
 from overnight.pricing.quantity import MAX_REQUESTS, MAX_TOKENS_PER_REQUEST, number, share, whole
 from overnight.pricing.quote import MAX_MODELS, quote
 from overnight.pricing.workload import Ttl, Workload
+from overnight.wire.syntax import read_json
 
 MAX_BYTES = 64_000
 MAX_NAME_CHARACTERS = 200
@@ -52,12 +53,8 @@ def answer(body: bytes) -> Document:
     """Answer a question in JSON. Raises: InvalidRequest with the field that is wrong."""
     if len(body) > MAX_BYTES:
         raise InvalidRequest(f"body: {len(body):,} bytes, at most {MAX_BYTES:,}")
-    try:
-        asked = msgspec.json.decode(body, type=PriceQuestion)
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(
-            str(error), hint='send {"model": …, "requests": …, "input_tokens": …, …}'
-        ) from None
+    hint = 'send {"model": …, "requests": …, "input_tokens": …, …}'
+    asked = read_json(body, PriceQuestion, hint=hint)
     models = asked.models or ((asked.model,) if asked.model else ())
     for name in models:
         if len(name) > MAX_NAME_CHARACTERS:

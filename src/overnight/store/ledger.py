@@ -35,6 +35,7 @@ from overnight.model import (
     TabId,
     WorkspaceId,
 )
+from overnight.store.listing import findable
 from overnight.store.schema import charges, from_us, to_us
 
 # What reports tell charges apart by, beside the day, hour or minute.
@@ -131,7 +132,7 @@ def totals(
     for name, values in only.items():
         column = _columns[name]
         inner = column.element if isinstance(column, Label) else column
-        question = question.where(inner.in_(values))
+        question = question.where(inner.in_([findable(value) for value in values]))
     # By their names: PostgreSQL must see the same expression in both places.
     question = question.group_by("starts_us", *names).order_by("starts_us", *names)
     return [_total(row) for row in connection.execute(question)]

@@ -58,5 +58,5 @@ def place(
 
 
 def findable(text: str) -> str:
-    """Write an id as both databases can look for it: PostgreSQL refuses NUL in any text."""
+    """Write an id or name as both databases can look for it: PostgreSQL refuses NUL in any text."""
     return text.replace("\0", "\ufffd")

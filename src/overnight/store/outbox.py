@@ -33,6 +33,7 @@ from overnight.model import (
     WorkspaceId,
     new_event_id,
 )
+from overnight.store.listing import findable
 from overnight.store.schema import deliveries, events, from_optional_us, from_us, to_us
 from overnight.store.webhooks import subscribers
 
@@ -252,8 +253,7 @@ def redeliver(connection: Connection, delivery: Delivery, *, now: datetime) -> N
 def find(connection: Connection, webhook_id: WebhookId, event_id: str) -> Delivery | None:
     row = connection.execute(
         _joined().where(
-            # PostgreSQL refuses NUL in any text.
-            events.c.id == event_id.replace("\0", "\ufffd"),
+            events.c.id == findable(event_id),
             deliveries.c.webhook_id == webhook_id,
         )
     ).one_or_none()

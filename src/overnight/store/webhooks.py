@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from overnight.errors import InvalidRequest
 from overnight.model import BatchEvent, Webhook, WebhookId, WorkspaceId
+from overnight.store.listing import findable
 from overnight.store.schema import from_optional_us, from_us, to_us, webhooks
 
 MAX_WEBHOOKS = 32
@@ -55,8 +56,7 @@ def find(
 ) -> Webhook | None:
     """Find an endpoint of a workspace, to be changed with `lock`; those of others do not exist."""
     question = select(webhooks).where(
-        # PostgreSQL refuses NUL in any text.
-        webhooks.c.id == webhook_id.replace("\0", "\ufffd"),
+        webhooks.c.id == findable(webhook_id),
         webhooks.c.workspace_id == workspace_id,
     )
     if lock:

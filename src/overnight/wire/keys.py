@@ -18,8 +18,9 @@ from overnight.tenancy import (
     Role,
     in_order,
 )
-from overnight.wire.organization import check_name, moment, optional_moment, read
+from overnight.wire.organization import check_name, moment, optional_moment
 from overnight.wire.rate_limits import checked
+from overnight.wire.syntax import read_json
 
 _YEAR_S = 366 * 86_400
 
@@ -139,7 +140,7 @@ def read_key_question(body: bytes, *, now: datetime) -> KeyQuestion:
 
     Raises: InvalidRequest that names the field.
     """
-    asked = read(body, KeyQuestion)
+    asked = read_json(body, KeyQuestion)
     check_name(asked.name)
     unknown = [name for name in asked.roles or () if name not in set(Role)]
     if unknown or asked.roles == []:
@@ -157,7 +158,7 @@ def read_key_question(body: bytes, *, now: datetime) -> KeyQuestion:
 
 def read_limits_change(body: bytes) -> dict[LimitName, int | None]:
     """Read which limits shall change. Raises: InvalidRequest that names the limit."""
-    return read(body, LimitsChange).limits.named
+    return read_json(body, LimitsChange).limits.named
 
 
 def key_of(

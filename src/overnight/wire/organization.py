@@ -13,6 +13,7 @@ import msgspec
 
 from overnight.errors import InvalidRequest
 from overnight.tenancy import MAX_NAME, Key, KeyStatus, Workspace
+from overnight.wire.syntax import read_json
 
 # As long as a name in the settings may be.
 MAX_WORKSPACE_NAME = 64
@@ -132,7 +133,7 @@ def api_key(key: Key, *, now: datetime) -> ApiKey:
 
 def read_workspace_question(body: bytes) -> WorkspaceQuestion:
     """Read what a workspace shall be like. Raises: InvalidRequest that names the field."""
-    asked = read(body, WorkspaceQuestion)
+    asked = read_json(body, WorkspaceQuestion)
     for field in ("data_residency", "external_key_id", "tags", "user_profile_id"):
         if getattr(asked, field):
             raise InvalidRequest(
@@ -147,7 +148,7 @@ def read_workspace_question(body: bytes) -> WorkspaceQuestion:
 
 def read_api_key_question(body: bytes) -> ApiKeyQuestion:
     """Read how a key shall change. Raises: InvalidRequest that names the field."""
-    asked = read(body, ApiKeyQuestion)
+    asked = read_json(body, ApiKeyQuestion)
     if asked.name is not None:
         check_name(asked.name)
     return asked
@@ -167,14 +168,6 @@ def read_status(query: Mapping[str, str]) -> KeyStatus | None:
     if status:
         raise InvalidRequest(f"status: {status!r}: Input should be {', '.join(STATUSES)}")
     return None
-
-
-def read(body: bytes, kind: type[Read]) -> Read:
-    """Read a small JSON object. Raises: InvalidRequest with what the parser says."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(str(error), hint="send a JSON object") from None
 
 
 def check_name(name: str, *, at_most: int = MAX_NAME) -> None:

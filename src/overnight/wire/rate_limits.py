@@ -11,8 +11,8 @@ import msgspec
 
 from overnight.errors import InvalidRequest, NotFound
 from overnight.tenancy import MAX_LIMIT, Allowance, LimitName, Workspace
-from overnight.wire.organization import read
 from overnight.wire.paging import MAX_LIMIT as MAX_ROWS
+from overnight.wire.syntax import read_json
 
 # What the wire calls each limit; the last two are ours.
 LIMITERS: Mapping[str, LimitName] = {
@@ -113,7 +113,7 @@ def read_new_limits(body: bytes) -> dict[LimitName, int | None]:
     Raises: InvalidRequest that names the limit.
     """
     changed: dict[LimitName, int | None] = {}
-    for given in read(body, _Question).limits:
+    for given in read_json(body, _Question).limits:
         if given.type not in LIMITERS:
             raise InvalidRequest(f"limits: {given.type!r} is none of {', '.join(LIMITERS)}")
         changed[LIMITERS[given.type]] = checked(given.type, given.value)

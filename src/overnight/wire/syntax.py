@@ -1,4 +1,4 @@
-"""What is wrong with bytes that should be JSON, and where.
+"""Small JSON read into a type, and what is wrong with bytes that should be JSON, and where.
 
 Source: protocol notes §4.1; the wire's form is that of common parsers, texts are the parser's own.
 """
@@ -6,9 +6,13 @@ Source: protocol notes §4.1; the wire's form is that of common parsers, texts a
 import codecs
 import re
 from mmap import mmap
+from typing import TypeVar
 
 import msgspec
 
+from overnight.errors import InvalidRequest
+
+Read = TypeVar("Read")
 Body = bytes | mmap | memoryview | msgspec.Raw
 
 TOO_DEEP = "The request body is not valid JSON: arrays or objects are nested too deeply"
@@ -23,6 +27,19 @@ _PARSER_TEXTS = {
     "invalid utf-16 surrogate pair": "no low surrogate in string",
 }
 _PARSER_TEXT = re.compile(r"(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?")
+
+
+def read_json(body: bytes, kind: type[Read], *, hint: str = "send a JSON object") -> Read:
+    """Read a small JSON value. Raises: InvalidRequest that names the field or the place."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        fault = str(error)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        fault = syntax_fault(body, error)
+    except RecursionError:
+        fault = TOO_DEEP
+    raise InvalidRequest(fault, hint=hint)
 
 
 def syntax_fault(body: Body, error: msgspec.DecodeError | UnicodeDecodeError) -> str:

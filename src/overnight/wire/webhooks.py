@@ -13,6 +13,7 @@ from overnight.errors import InvalidRequest, NotFound
 from overnight.model import BatchEvent, Webhook
 from overnight.wire.batches import moment
 from overnight.wire.paging import read_page_query
+from overnight.wire.syntax import read_json
 
 BETA = "webhooks-2026-10-07"
 EVENT_TYPES: tuple[BatchEvent, ...] = get_args(BatchEvent)
@@ -137,11 +138,8 @@ def new_endpoint(webhook: Webhook, signing_secret: str) -> NewEndpoint:
 
 def read_body(body: bytes, kind: type[Body]) -> Body:
     """Read the body of a call. Raises: InvalidRequest that names the field."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        fields = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
-        raise InvalidRequest(str(error), hint=f"a JSON object with {fields}") from None
+    fields = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+    return read_json(body, kind, hint=f"a JSON object with {fields}")
 
 
 def read_events(names: Sequence[str]) -> tuple[BatchEvent, ...]:
