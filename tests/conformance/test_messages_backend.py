@@ -268,6 +268,14 @@ async def test_an_error_object_gives_type_message_details_and_request_id() -> No
     )
 
 
+async def test_an_error_object_that_is_far_too_long_is_cut() -> None:
+    error = {"type": "api_error", "message": "x" * 100_000, "details": {"x": "x" * 100_000}}
+    body = msgspec.json.encode({"type": "error", "error": error})
+    result = await failure(answer(body, status=500, request_id="r" * 1_000))
+    assert result.message == "x" * 4_096 + "…"
+    assert (result.details, result.request_id) == (None, "r" * 256)
+
+
 async def test_an_error_type_that_clients_do_not_know_becomes_that_of_the_status() -> None:
     body = b'{"error":{"code":400,"type":"exceed_context_size_error","message":"too long"}}'
     result = await failure(answer(body, status=400))
@@ -474,6 +482,18 @@ async def test_a_stream_that_breaks_ends_with_an_error_event(last: bytes, gap: b
     assert passed == EVENT + last + gap
     assert error.endswith(b"\n\n")
     assert json.loads(error)["error"]["type"] == "api_error"
+
+
+async def test_a_stream_without_end_ends_with_an_error_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("overnight.backends.messages.MAX_ANSWER_BYTES", 1_000)
+    steps = [chunked_head(SSE), *[chunk(b"data: " + b"x" * 500)] * 3]
+    async with RawServer(steps) as server, started(server.url) as backend:
+        events = await backend.stream(CALL)
+        assert not isinstance(events, Failure)
+        told = b"".join([event async for event in events])
+    assert told.endswith(b"\n\n") and b"it is larger than 1000 bytes" in told
 
 
 async def test_a_refused_stream_is_a_failure() -> None:

@@ -115,6 +115,11 @@ _MAX_COUNT = 10**12
 # Longer than any model's name; PostgreSQL indexes no row above 2,704 bytes.
 _MAX_MODEL_NAME = 256
 
+# What of a refusal is kept and shown; prompts are far longer, and no business of an error.
+_MAX_MESSAGE = 4_096
+_MAX_DETAILS = 16 * 1024
+_MAX_REQUEST_ID = 256
+
 # RecursionError: arrays or objects nested deeper than the decoder goes.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -172,12 +177,11 @@ def refusal(status: int, body: bytes, header: Header, *, now: datetime) -> Failu
     return Failure(
         kind=_kind(status),
         error_type=known_type or error_type(status),
-        message=error.message or f"The backend answered with HTTP status {status}",
+        message=_shown(error) or f"The backend answered with HTTP status {status}",
         status=status,
         retry_after_s=retry_after_s(header("retry-after-ms"), header("retry-after"), now=now),
         request_id=_request_id(header),
-        # A copy, so that the failure does not keep the whole body.
-        details=error.details.copy() if bytes(error.details).startswith(b"{") else None,
+        details=_details(error),
         limits=rate_limits(header),
     )
 
@@ -189,9 +193,9 @@ def refused_event(body: bytes, header: Header) -> Failure:
     return Failure(
         kind=_KIND_OF_TYPE.get(known_type, FailureKind.SERVER_ERROR),
         error_type=known_type,
-        message=error.message or "The backend broke off its answer",
+        message=_shown(error) or "The backend broke off its answer",
         request_id=_request_id(header),
-        details=error.details.copy() if bytes(error.details).startswith(b"{") else None,
+        details=_details(error),
         limits=rate_limits(header),
     )
 
@@ -228,7 +232,23 @@ def _kind(status: int) -> FailureKind:
 
 
 def _request_id(header: Header) -> str | None:
-    return header("request-id") or header("x-request-id")
+    told = header("request-id") or header("x-request-id")
+    return told[:_MAX_REQUEST_ID] if told else None
+
+
+def _shown(error: _Error) -> str | None:
+    message = error.message
+    if message is None or len(message) <= _MAX_MESSAGE:
+        return message
+    return message[:_MAX_MESSAGE] + "…"
+
+
+def _details(error: _Error) -> msgspec.Raw | None:
+    """Copy an error's details, so that the failure does not keep the whole body."""
+    details = bytes(error.details)
+    if len(details) > _MAX_DETAILS or not details.startswith(b"{"):
+        return None
+    return msgspec.Raw(details)
 
 
 def _error(body: bytes) -> _ErrorBody:

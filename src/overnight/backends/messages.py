@@ -18,7 +18,7 @@ from overnight import __version__
 from overnight.backends import answers
 from overnight.backends.assembly import Assembly
 from overnight.backends.http1 import Client, Origin, Timeouts
-from overnight.backends.incoming import Answer, NoAnswer, Stream
+from overnight.backends.incoming import Answer, NoAnswer, Stream, too_large
 from overnight.backends.sse import error_event
 from overnight.catalogue import known_models
 from overnight.clock import Clock, SystemClock
@@ -379,10 +379,13 @@ def _has_events(stream: Stream) -> bool:
 
 async def _events(stream: Stream) -> AsyncIterator[bytes]:
     """Give nothing, then chunks at the consumer's pace; leaving early closes the connection."""
-    ending = b""
+    ending, size_bytes = b"", 0
     try:
         yield b""
         while data := await stream.chunk():
+            size_bytes += len(data)
+            if size_bytes > MAX_ANSWER_BYTES:
+                raise NoAnswer(FailureKind.MALFORMED, too_large(MAX_ANSWER_BYTES))
             ending = (ending + data)[-2:]
             yield data
     except NoAnswer as error:
