@@ -6,13 +6,13 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
-import uvicorn
 from litestar.types import ASGIApp
 
 from overnight import __version__, logs, wiring
@@ -25,6 +25,8 @@ from overnight.backends.protocol import Backend
 from overnight.clock import Clock, SystemClock
 from overnight.errors import ConfigInvalid
 from overnight.http import app as http_app
+from overnight.http.certificate import Certificate, Files
+from overnight.http.server import Server
 from overnight.http.service import Service
 from overnight.model import Batch, WorkerId, WorkspaceId
 from overnight.pipeline.accept import Acceptor
@@ -59,8 +61,8 @@ _SWITCH_INTERVAL_S = 0.0005
 # makes tens of thousands that only wait for their turn.
 _COLLECT_AFTER = 20_000
 _THREADS = 32
-# Clients drop idle connections after 4 to 5 s; ours must live longer than theirs.
-_KEEP_ALIVE_S = 75
+# Open at a time besides connections of clients: to backends and the database, objects, logs.
+_OTHER_FILES = 4_096 + 256
 
 
 class Running(NamedTuple):
@@ -170,24 +172,17 @@ async def serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_exception_handler(logs.report_to_log)
     # The default grows with the processors; here threads mostly wait for the disk.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+    certificate = None
+    if settings.tls_cert and settings.tls_key:
+        files = Files(settings.tls_cert, settings.tls_key, settings.tls_key_password)
+        certificate = await asyncio.to_thread(Certificate, files)
+    _allow_open_files(settings.max_connections)
     listener = _listen(settings.host, settings.port)
     with listener:
         async with running(settings) as service:
-            server = _Server(
-                uvicorn.Config(
-                    service.http,
-                    lifespan="off",
-                    log_config=None,
-                    access_log=False,
-                    http="httptools",
-                    ws="none",
-                    server_header=False,
-                    # `base_url` reads the headers of proxies itself.
-                    proxy_headers=False,
-                    timeout_keep_alive=_KEEP_ALIVE_S,
-                    timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
-                )
-            )
+            server = Server(service.http, settings, certificate)
+            if certificate is not None:
+                service.tasks.add(asyncio.create_task(certificate.run()))
             # What was made so far stays: the collector need not go through it again and again.
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
@@ -195,7 +190,9 @@ async def serve(settings: Settings) -> None:
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             is_open = await service.keyring.is_open()
             port = listener.getsockname()[1]
-            print(greeting(settings, port, is_open=is_open), file=sys.stderr, flush=True)
+            until = certificate.until if certificate else None
+            told = greeting(settings, port, is_open=is_open, tls_until=until)
+            print(told, file=sys.stderr, flush=True)
             stopped = asyncio.create_task(_until(stop))
             ended = {stopped, serving, *service.tasks}
             done, _ = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
@@ -209,10 +206,13 @@ async def serve(settings: Settings) -> None:
                 task.result()
 
 
-def greeting(settings: Settings, port: int, *, is_open: bool) -> str:
+def greeting(
+    settings: Settings, port: int, *, is_open: bool, tls_until: datetime | None = None
+) -> str:
     """Say in plain words what runs, who answers, and how to point an SDK at it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = settings.public_url or f"http://{host}:{port}"
+    scheme = "https" if tls_until else "http"
+    url = settings.public_url or f"{scheme}://{host}:{port}"
     lines = [
         f"Overnight {__version__} listens on {url}",
         f"  answers  {_who_answers(settings)}",
@@ -221,6 +221,7 @@ def greeting(settings: Settings, port: int, *, is_open: bool) -> str:
         "  keys     none needed: whoever reaches this address may call"
         if is_open
         else f"  keys     needed; {len(settings.api_keys)} in the settings",
+        *([f"  TLS      certificate good until {tls_until:%Y-%m-%d}"] if tls_until else []),
         "",
         "Point an SDK at it:",
         f"  export ANTHROPIC_BASE_URL={url}",
@@ -237,14 +238,6 @@ def _who_answers(settings: Settings) -> str:
     if settings.backend == "simulator":
         return "SIMULATED: no model runs; --backend URL sends requests to a real one"
     return f"from {settings.backend}"
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to `serve`, which has more to stop than HTTP."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def open_database(settings: Settings) -> Database:
@@ -424,6 +417,20 @@ def _deliverer(
 def _weight(entry: str) -> tuple[str, float]:
     name, _, weight = entry.partition("=")
     return name, float(weight)
+
+
+def _allow_open_files(max_connections: int) -> None:
+    """Raise the limit of this process to what its connections need, as far as the system lets."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max_connections + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

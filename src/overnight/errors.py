@@ -94,11 +94,37 @@ class MethodNotAllowed(OvernightError):
     should_retry = False
 
 
+class RequestTimedOut(OvernightError):
+    """The request did not arrive in time"""
+
+    wire_type = "timeout_error"
+    status = 408
+    exit_code = EXIT_SERVER
+
+
 class RequestTooLarge(OvernightError):
     """Request exceeds the maximum size"""
 
     wire_type = "request_too_large"
     status = 413
+    exit_code = EXIT_USAGE
+    should_retry = False
+
+
+class UrlTooLong(OvernightError):
+    """The URL is too long"""
+
+    wire_type = "invalid_request_error"
+    status = 414
+    exit_code = EXIT_USAGE
+    should_retry = False
+
+
+class HeadTooLarge(OvernightError):
+    """The headers are too large"""
+
+    wire_type = "invalid_request_error"
+    status = 431
     exit_code = EXIT_USAGE
     should_retry = False
 

@@ -51,6 +51,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[
         int, Spec(about="Port to listen on; 0 takes a free one.", low=0, high=65_535)
     ] = 8484
+    tls_cert: Annotated[
+        Path | None,
+        Spec(
+            about="Certificate in PEM, with those of its issuers behind it, to serve HTTPS "
+            "instead of HTTP. Read again when it changes."
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None, Spec(about="Private key of the certificate in PEM; may be the same file.")
+    ] = None
+    tls_key_password: Annotated[
+        str | None, Spec(about="Password of an encrypted private key.", secret=True)
+    ] = None
+    max_connections: Annotated[
+        int,
+        Spec(
+            about="Connections of clients at a time; idle ones give way to new ones.",
+            unit="connections",
+            low=1,
+            high=1_000_000,
+        ),
+    ] = 2_048
+    client_timeout_s: Annotated[
+        float,
+        Spec(
+            about="Time a client has to send the head of a request; then how long its body may "
+            "be slower than client_min_bytes_per_s, or its reading of an answer.",
+            unit="seconds",
+            low=0.1,
+            high=3_600,
+        ),
+    ] = 60.0
+    client_min_bytes_per_s: Annotated[
+        float,
+        Spec(
+            about="Speed below which a client that sends a body or reads an answer is cut off.",
+            unit="bytes",
+            low=1,
+            high=1_000_000_000,
+        ),
+    ] = 500.0
     data: Annotated[Path, Spec(about="Folder of the database and the objects.")] = Path(
         "overnight-data"
     )
@@ -504,6 +545,7 @@ def load(
         settings = msgspec.structs.replace(settings, backend_api_key=key)
         origins["backend_api_key"] = "ANTHROPIC_API_KEY"
     _refuse_two_backends(settings)
+    _refuse_half_of_tls(settings)
     return settings, origins
 
 
@@ -617,6 +659,15 @@ def _refuse_two_backends(settings: Settings) -> None:
         raise ConfigInvalid(
             f"backend {settings.backend} and gguf: only one of them can answer",
             hint="leave out --backend to run the model here, or --gguf to send requests there",
+        )
+
+
+def _refuse_half_of_tls(settings: Settings) -> None:
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        given, missing = ("tls_cert", "tls_key") if settings.tls_cert else ("tls_key", "tls_cert")
+        raise ConfigInvalid(
+            f"{given} without {missing}: HTTPS needs both",
+            hint="when one file holds both, name it twice",
         )
 
 

@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 _SERVE = (sys.executable, "-c", "import sys; from overnight.cli import main; sys.exit(main())")
 _SIMULATOR = (sys.executable, "-m", "overnight.backends.simulator")
-_ADDRESS = re.compile(r"(?:listens|listening) on (http://\S+)")
+_ADDRESS = re.compile(r"(?:listens|listening) on (https?://\S+)")
 # Starting takes a second; a machine under load may need many times that.
 _START_S = 60
 _END_S = 60

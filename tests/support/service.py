@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import uvicorn
 from msgspec.structs import replace
 from tests.support.api import Api
 
@@ -16,6 +15,7 @@ from overnight import app
 from overnight.backends.protocol import Backend
 from overnight.backends.simulator import Simulator
 from overnight.clock import Clock, MovableClock, SystemClock
+from overnight.http.server import Server
 from overnight.pipeline.wake import Wakes
 from overnight.settings import Settings
 from overnight.store.database import Database
@@ -66,31 +66,15 @@ async def serving(
         running = await stack.enter_async_context(
             app.running(settings, clock=clock, backend=backend, database=database)
         )
-        base_url = await stack.enter_async_context(_listening(running))
+        base_url = await stack.enter_async_context(_listening(running, settings))
         api = await stack.enter_async_context(Api(base_url))
         yield Service(base_url, api, settings, clock, backend, running.wakes, running)
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
 @contextlib.asynccontextmanager
-async def _listening(running: app.Running) -> AsyncGenerator[str]:
+async def _listening(running: app.Running, settings: Settings) -> AsyncGenerator[str]:
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        config = uvicorn.Config(
-            running.http,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            http="httptools",
-            ws="none",
-            proxy_headers=False,
-            timeout_graceful_shutdown=5,
-        )
-        server = _Server(config)
+        server = Server(running.http, settings)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"

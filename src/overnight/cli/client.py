@@ -224,10 +224,10 @@ class Client:
         try:
             yield
         except ConnectError as error:
-            raise ServerUnreachable(
-                f"{self.base_url}: {_reason(error)}",
-                hint="overnight serve, or name another server with --base-url",
-            ) from None
+            hint = "overnight serve, or name another server with --base-url"
+            if "certificate" in (reason := _reason(error)):
+                hint = "SSL_CERT_FILE=ca.pem trusts those who issued the server's certificate"
+            raise ServerUnreachable(f"{self.base_url}: {reason}", hint=hint) from None
         except RequestError as error:
             raise ServerUnreachable(
                 f"{self.base_url}: {_reason(error)}", hint="try the same command again"

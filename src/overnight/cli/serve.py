@@ -25,7 +25,8 @@ def serve(config: Path | None, log_json: bool, verbose: bool, **flags: object) -
       overnight serve --backend http://127.0.0.1:8000 --data ./overnight-data
 
     Every setting can also be an OVERNIGHT_* variable or a line of overnight.toml.
-    Secrets have no flag: OVERNIGHT_API_KEYS, OVERNIGHT_BACKEND_API_KEY, OVERNIGHT_SERVER_SECRET.
+    Secrets have no flag: OVERNIGHT_API_KEYS, OVERNIGHT_BACKEND_API_KEY, OVERNIGHT_SERVER_SECRET,
+    OVERNIGHT_TLS_KEY_PASSWORD.
     """
     settings, _ = load(flags, os.environ, config)
     logs.start(level=settings.log_level, as_json=log_json)

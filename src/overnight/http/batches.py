@@ -33,7 +33,7 @@ from overnight.wire.batches import (
     MessageBatchPage,
     message_batch,
 )
-from overnight.wire.headers import api_version, auto_cache, betas
+from overnight.wire.headers import api_version, auto_cache, betas, user_profile_id
 from overnight.wire.paging import PageQuery, read_page_query
 
 # A polling hint for clients; documented SDKs do not act on it.
@@ -53,7 +53,7 @@ async def create_batch(request: HttpRequest, service: AService) -> Response[Mess
         key_id=caller.key_id,
         api_version=api_version(request.headers),
         betas=betas(request.headers),
-        user_profile_id=request.headers.get("anthropic-user-profile-id"),
+        user_profile_id=user_profile_id(request.headers),
         idempotency_key=_idempotency_key(request),
         estimate_id=await _estimate_id(request, service),
         auto_cache=_auto_cache(request, service),

@@ -11,30 +11,28 @@ from collections.abc import AsyncIterator
 from overnight.errors import InvalidRequest, RequestTooLarge
 from overnight.http.service import HttpRequest
 
-# A client that sends nothing for so long is given up.
-IDLE_TIMEOUT_S = 60.0
 # A compressed chunk is inflated in pieces of this size, so that a bomb fills no memory.
 _PIECE_BYTES = 256 * 1024
 _GZIP_WINDOW_BITS = 31
 _CHARSETS = {"utf-8", "iso8859-1", "ascii"}
 
 
-async def decoded_body(
-    request: HttpRequest, *, max_bytes: int, idle_timeout_s: float = IDLE_TIMEOUT_S
-) -> AsyncIterator[bytes]:
+async def decoded_body(request: HttpRequest, *, max_bytes: int) -> AsyncIterator[bytes]:
     """Give the body in chunks as they arrive, without `content-encoding` and in UTF-8.
 
-    Route handlers that use it set `request_max_body_size=None`: the limit here is the one.
+    Route handlers that use it set `request_max_body_size=None`: the limit here is the one. That a
+    client is too slow is seen by `http.connection`.
     Raises: InvalidRequest with the wire's `error_code` for a coding or charset that is not
-    supported, a corrupt stream, a client that stops sending; RequestTooLarge above `max_bytes`,
-    counted after decoding.
+    supported or a corrupt stream, and for a type that is not JSON; RequestTooLarge above
+    `max_bytes`, counted after decoding.
     """
+    _refuse_other_types(request)
     compressed = _is_gzip(request)
     transcode = _is_latin_1(request)
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise too_large(max_bytes)
-    chunks = _received(request, idle_timeout_s)
+    chunks = _received(request)
     if compressed:
         chunks = _inflated(chunks)
     size_bytes = 0
@@ -59,19 +57,11 @@ def too_large(max_bytes: int, *, after_decoding: bool = False) -> RequestTooLarg
     )
 
 
-async def _received(request: HttpRequest, idle_timeout_s: float) -> AsyncIterator[bytes]:
+async def _received(request: HttpRequest) -> AsyncIterator[bytes]:
     """Give what the connection brings, until the body ends."""
     size_bytes = 0
     while True:
-        try:
-            async with asyncio.timeout(idle_timeout_s):
-                event = await request.receive()
-        except TimeoutError:
-            raise InvalidRequest(
-                f"The request body arrived too slowly: nothing for {idle_timeout_s:g} s "
-                f"after {size_bytes} bytes",
-                error_code="request_body_timeout",
-            ) from None
+        event = await request.receive()
         if event["type"] != "http.request":
             raise InvalidRequest(f"The connection closed after {size_bytes} bytes of the body")
         chunk = event["body"]
@@ -108,6 +98,13 @@ def _corrupt(reason: str) -> InvalidRequest:
     return InvalidRequest(
         f"The request body is not valid gzip: {reason}", error_code="request_body_encoding_invalid"
     )
+
+
+def _refuse_other_types(request: HttpRequest) -> None:
+    """Forms and plain text are what a browser sends anywhere without asking; none is JSON."""
+    sent = request.content_type[0].lower()
+    if sent not in ("", "application/json") and not sent.endswith("+json"):
+        raise InvalidRequest(f"content-type: {sent} is not JSON; send application/json")
 
 
 def _is_gzip(request: HttpRequest) -> bool:

@@ -11,7 +11,7 @@ from overnight.http.service import AService, HttpRequest, Service, workspace_of
 from overnight.model import Call, Failure, Need
 from overnight.settings import Settings
 from overnight.wire.errors import failure_error
-from overnight.wire.headers import api_version, betas
+from overnight.wire.headers import api_version, betas, user_profile_id
 from overnight.wire.params import Checked, Refusal, Rules, check_params
 
 # A larger body is checked in a thread.
@@ -57,7 +57,7 @@ async def _call(request: HttpRequest, settings: Settings) -> Call:
         params=await whole_body(request, max_bytes=settings.max_message_bytes),
         api_version=version,
         betas=betas(request.headers),
-        user_profile_id=request.headers.get("anthropic-user-profile-id"),
+        user_profile_id=user_profile_id(request.headers),
     )
 
 

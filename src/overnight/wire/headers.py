@@ -3,6 +3,7 @@
 Source: protocol notes §2.2, §2.4, §8.5 (SDK 2.12 and public write-ups, read 2026-11).
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -14,11 +15,16 @@ from overnight.model import Limit
 # Newest first. 2.x clients send the first one, older clients the second one.
 API_VERSIONS = ("2026-10-21", "2023-06-01")
 
+_host = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?").fullmatch
 _LIMITS: tuple[tuple[Literal["requests", "input_tokens", "output_tokens"], str], ...] = (
     ("requests", "anthropic-ratelimit-requests-limit"),
     ("input_tokens", "anthropic-ratelimit-input-tokens-limit"),
     ("output_tokens", "anthropic-ratelimit-output-tokens-limit"),
 )
+# Both are kept with a batch and sent on to its backend.
+_MAX_PROFILE_ID = 255
+_MAX_BETAS = 4_096
+_visible = re.compile(r"[!-~]+").fullmatch
 # Far above any limit; what is more is no number of ours.
 _MAX_DIGITS = 15
 
@@ -51,11 +57,41 @@ def api_version(headers: Headers) -> str:
     return values[0]
 
 
+def host_name(text: str) -> str | None:
+    """Give the name or address in a `host` header, in lower case and without the port.
+
+    An IPv6 address keeps its brackets; None when it is neither.
+    """
+    found = _host(text)
+    return found[1].lower() if found else None
+
+
 def betas(headers: Headers) -> tuple[str, ...]:
-    """List the beta names in the order sent, each once: comma lists and repeated headers."""
+    """List the beta names in the order sent, each once: comma lists and repeated headers.
+
+    Raises: InvalidRequest for what cannot be a name, and for too many of them.
+    """
     lists = headers.getall("anthropic-beta", [])
+    if (size := sum(map(len, lists))) > _MAX_BETAS:
+        raise InvalidRequest(f"anthropic-beta: {size} characters, at most {_MAX_BETAS}")
     names = (name.strip() for names in lists for name in names.split(","))
-    return tuple(dict.fromkeys(name for name in names if name))
+    found = tuple(dict.fromkeys(name for name in names if name))
+    if not all(map(_visible, found)):
+        raise InvalidRequest("anthropic-beta: names must be visible ASCII characters")
+    return found
+
+
+def user_profile_id(headers: Headers) -> str | None:
+    """Give the user profile that a call is about. Raises: InvalidRequest."""
+    values = headers.getall("anthropic-user-profile-id", [])
+    if not values:
+        return None
+    if len(values) > 1 or len(values[0]) > _MAX_PROFILE_ID or not _visible(values[0]):
+        raise InvalidRequest(
+            "anthropic-user-profile-id: must be sent once, as 1 to "
+            f"{_MAX_PROFILE_ID} visible ASCII characters"
+        )
+    return values[0]
 
 
 def auto_cache(headers: Headers) -> bool | None:
