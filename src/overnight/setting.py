@@ -19,7 +19,17 @@ MIN_SECRET = 32
 
 Kind = Literal["text", "whole", "number", "switch", "path", "list", "choice"]
 Form = Literal[
-    "any", "backend", "url", "database", "keys", "book", "ggufs", "weights", "networks", "secret"
+    "any",
+    "backend",
+    "url",
+    "database",
+    "keys",
+    "book",
+    "ggufs",
+    "weights",
+    "networks",
+    "hosts",
+    "secret",
 ]
 
 
@@ -179,6 +189,8 @@ def _listed(form: Form, value: object, folder: Path | None) -> tuple[str, ...]:
             return _networks(value)
         case "weights":
             return _weights(value)
+        case "hosts":
+            return _hosts(value)
         case _:
             return _keys(value)
 
@@ -194,6 +206,14 @@ def _networks(value: object) -> tuple[str, ...]:
                 "with all bits after its length 0, or one address"
             ) from None
     return tuple(entries)
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    entries = _entries(value)
+    for position, entry in enumerate(entries):
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", entry):
+            raise ValueError(f"entry {position} must be a host name without scheme and port")
+    return tuple(entry.lower() for entry in entries)
 
 
 def _ggufs(value: object, folder: Path | None) -> tuple[str, ...]:

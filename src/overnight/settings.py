@@ -64,6 +64,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_key_password: Annotated[
         str | None, Spec(about="Password of an encrypted private key.", secret=True)
     ] = None
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Spec(
+            about="Names under which clients may call, besides localhost, addresses and those of "
+            "host and public_url. Without it any, but those only where no key is needed and only "
+            "this machine reaches the address.",
+            form="hosts",
+        ),
+    ] = ()
     max_connections: Annotated[
         int,
         Spec(

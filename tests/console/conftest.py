@@ -17,6 +17,8 @@ from overnight.console import assets
 
 # A name that is no loopback, so the browser gives such pages no clipboard.
 INSECURE_HOST = "overnight.test"
+# A name that somebody else has made to point to this machine.
+REBOUND_HOST = "rebound.test"
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -25,7 +27,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1",
+    f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1,MAP {REBOUND_HOST} 127.0.0.1",
 )
 
 
@@ -101,7 +103,9 @@ def chromium() -> str:
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     data: Path = tmp_path_factory.mktemp("console")
     async with (
-        serving(settings_for(data), clock=MovableClock(START)) as service,
+        serving(
+            settings_for(data, allowed_hosts=(INSECURE_HOST,)), clock=MovableClock(START)
+        ) as service,
         async_playwright() as playwright,
     ):
         browser = await playwright.chromium.launch(executable_path=chromium(), args=_FLAGS)

@@ -56,7 +56,8 @@ def test_in_a_list_it_has_the_same_origin(new_caller: NewCaller) -> None:
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_public_url_counts_more_than_any_header(serve_with: ServeWith, slash: str) -> None:
-    caller = serve_with(public_url=f"https://api.example/overnight{slash}").caller()
+    url = f"https://api.example/overnight{slash}"
+    caller = serve_with(public_url=url, allowed_hosts=("evil.example",)).caller()
     batch = caller.run(request())
     headers = {"host": "evil.example", "x-forwarded-host": "evil.example"}
     path = f"{BATCHES}/{batch['id']}"

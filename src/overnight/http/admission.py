@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
+from urllib.parse import urlsplit
 
 from overnight.access.keys import Caller
 from overnight.errors import PermissionDenied, RateLimited
@@ -10,7 +11,7 @@ from overnight.http import metrics
 from overnight.http.service import CALLER, RATE, WORKSPACE, HttpRequest, Service, base_url
 from overnight.settings import is_loopback
 from overnight.tenancy import Role, Workspace
-from overnight.wire.headers import rate_headers
+from overnight.wire.headers import host_name, rate_headers
 
 
 class Open(Enum):
@@ -150,14 +151,9 @@ async def _refuse_takeover(request: HttpRequest, service: Service, caller: Calle
     """
     if caller.key is not None or not await service.keyring.is_open():
         return
-    host = base_url(request, service).partition("://")[2]
-    if not (is_loopback(service.settings.host) and is_loopback(_without_port(host))):
+    host = host_name(urlsplit(base_url(request, service)).netloc)
+    if not (is_loopback(service.settings.host) and is_loopback(host or "")):
         raise PermissionDenied(
             "This service is open to everyone, so nobody may administer it from elsewhere",
             hint="start it with OVERNIGHT_API_KEYS=admin=KEY, and use that key",
         )
-
-
-def _without_port(host: str) -> str:
-    host = host.partition("/")[0]
-    return host.rpartition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]

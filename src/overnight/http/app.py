@@ -25,6 +25,7 @@ from overnight.http import (
     admission,
     audit,
     batches,
+    browsers,
     calculator,
     costs,
     deliveries,
@@ -73,6 +74,9 @@ def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = 
     """Compose the application around the given parts."""
 
     async def admit(request: HttpRequest) -> None:  # async, or it would run in a thread
+        is_open = await service.keyring.is_open()
+        browsers.refuse_other_hosts(request, service.settings, is_open=is_open)
+        browsers.refuse_other_sites(request, service)
         await admission.admit(request, service)
 
     app = Litestar(
@@ -106,6 +110,8 @@ def _identified(app: ASGIApp, refusals: audit.Refusals) -> ASGIApp:
             await app(scope, receive, send)
             return
         request_id = new_request_id()
+        is_tls = scope["scheme"] == "https"
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1") if is_tls else ""
         state = scope.setdefault("state", {})
         state[REQUEST_ID] = request_id
 
@@ -118,6 +124,7 @@ def _identified(app: ASGIApp, refusals: audit.Refusals) -> ASGIApp:
                 if workspace := state.get(WORKSPACE):
                     headers.append((b"anthropic-workspace-id", workspace.id.encode()))
                 headers += state.get(RATE, ())
+                headers += browsers.safety_headers(headers, is_tls=is_tls, host=host)
                 message["headers"] = headers
             await send(message)
 

@@ -20,11 +20,6 @@ _ASSETS = f"/{render.ASSETS_PATH}/"
 _YEAR_S = 31_536_000
 # Pages differ by day and by the address they were reached under.
 _CACHED_PAGES = 16
-_SAFE = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "vary": "accept-encoding",
-}
 
 
 @get(["/", "/price"])
@@ -37,7 +32,6 @@ async def calculator_page(request: HttpRequest, service: AService) -> Response[b
     headers = {
         "cache-control": "private, no-cache",
         "content-security-policy": render.SERVED_POLICY,
-        "x-frame-options": "DENY",
     }
     return _answer(request, plain, packed, "text/html", headers)
 
@@ -66,7 +60,7 @@ async def price_data() -> Response[listing.Books]:
     return Response(
         listing.all_books(),
         media_type="application/json",
-        headers={**_SAFE, "cache-control": "public, max-age=3600"},
+        headers={"cache-control": "public, max-age=3600"},
     )
 
 
@@ -93,5 +87,5 @@ def _answer(
     return Response(
         packed if takes_gzip else plain,
         media_type=media_type,
-        headers={**_SAFE, **headers, **encoding},
+        headers={"vary": "accept-encoding", **headers, **encoding},
     )

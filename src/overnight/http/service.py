@@ -24,6 +24,7 @@ from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
 from overnight.telemetry.reading import Reader
 from overnight.tenancy import Workspace
+from overnight.wire.headers import host_name
 
 HttpRequest = Request[Any, Any, State]
 # Keys in the request's state: its id, who calls, and which workspace they mean.
@@ -82,9 +83,12 @@ def base_url(request: HttpRequest, service: Service) -> str:
     """
     if service.settings.public_url:
         return service.settings.public_url.rstrip("/")
-    scheme = _forwarded(request, "proto") or request.url.scheme
-    host = _forwarded(request, "host") or request.headers.get("host")
-    return f"{scheme}://{host or request.url.netloc}"
+    scheme, host = _forwarded(request, "proto"), _forwarded(request, "host")
+    if scheme not in ("http", "https"):
+        scheme = request.url.scheme
+    if host_name(host) is None:
+        host = request.headers.get("host") or request.url.netloc
+    return f"{scheme}://{host}"
 
 
 def _forwarded(request: HttpRequest, what: str) -> str:
