@@ -28,6 +28,7 @@ from overnight.http import app as http_app
 from overnight.http.certificate import Certificate, Files
 from overnight.http.server import Server
 from overnight.http.service import Service
+from overnight.logs import Logger
 from overnight.model import Batch, WorkerId, WorkspaceId
 from overnight.pipeline.accept import Acceptor
 from overnight.pipeline.autocache import AutoCache
@@ -63,6 +64,8 @@ _COLLECT_AFTER = 20_000
 _THREADS = 32
 # Open at a time besides connections of clients: to backends and the database, objects, logs.
 _OTHER_FILES = 4_096 + 256
+
+log = Logger("app")
 
 
 class Running(NamedTuple):
@@ -427,8 +430,9 @@ def _allow_open_files(max_connections: int) -> None:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max_connections + _OTHER_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning("few open files allowed", at_most=hard, wanted=wanted)
+        wanted = hard
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 

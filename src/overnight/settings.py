@@ -67,8 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: Annotated[
         tuple[str, ...],
         Spec(
-            about="Names under which clients may call, besides localhost, addresses and those of "
-            "host and public_url. Without it any, but those only where no key is needed and only "
+            about="Names under which clients may call, besides addresses, localhost, host and the "
+            "host of public_url. Without it any name will do, unless no key is needed and only "
             "this machine reaches the address.",
             form="hosts",
         ),

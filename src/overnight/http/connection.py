@@ -217,7 +217,7 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             # Or more would come with each answer than one.
             self.flow.pause_reading()
-        else:
+        elif not self._is_answering:
             self._all.idle(self)
 
     def send_400_response(self, msg: str) -> None:
@@ -245,15 +245,16 @@ class Connection(HttpToolsProtocol):
         if self._is_answering:
             cycle.disconnected = True
             cycle.message_event.set()
+        if is_expected:
+            self.transport.write(_answer(error))
         if not is_expected or not self.transport.can_write_eof():
-            if is_expected:
-                self.transport.write(_answer(error))
             self.transport.close()
             return
-        self.transport.write(_answer(error))
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._timer = _replaced(self._timer, self.loop.call_later(_LINGER_S, self.transport.abort))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.abort)
 
     def _due(self) -> None:
         """Have patience anew."""
@@ -320,9 +321,3 @@ def _answer(error: OvernightError) -> bytes:
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return STATUS_LINE[error.status] + lines.encode() + b"\r\n" + body
-
-
-def _replaced(old: asyncio.TimerHandle | None, new: asyncio.TimerHandle) -> asyncio.TimerHandle:
-    if old is not None:
-        old.cancel()
-    return new
