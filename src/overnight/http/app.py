@@ -111,7 +111,7 @@ def _identified(app: ASGIApp, refusals: audit.Refusals) -> ASGIApp:
             return
         request_id = new_request_id()
         is_tls = scope["scheme"] == "https"
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1") if is_tls else ""
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         state = scope.setdefault("state", {})
         state[REQUEST_ID] = request_id
 
@@ -124,7 +124,9 @@ def _identified(app: ASGIApp, refusals: audit.Refusals) -> ASGIApp:
                 if workspace := state.get(WORKSPACE):
                     headers.append((b"anthropic-workspace-id", workspace.id.encode()))
                 headers += state.get(RATE, ())
-                headers += browsers.safety_headers(headers, is_tls=is_tls, host=host)
+                headers += browsers.safety_headers(
+                    headers, is_tls=is_tls, host=host.decode("latin-1")
+                )
                 message["headers"] = headers
             await send(message)
 

@@ -30,11 +30,12 @@ _ON_PAGES: tuple[Header, ...] = (
         b"content-security-policy",
         b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
-    (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 )
+# Elsewhere browsers ignore it, with a complaint to whoever looks at their console.
+_WHERE_TRUSTED: Header = (b"cross-origin-opener-policy", b"same-origin")
 # Half a year, as long as nobody would serve the same name without TLS again.
 _ONLY_TLS: Header = (b"strict-transport-security", b"max-age=15552000")
 
@@ -87,10 +88,13 @@ def safety_headers(sent: Iterable[Header], *, is_tls: bool, host: str) -> list[H
     """Give what an answer must say to browsers besides the headers that it has."""
     named = dict(sent)
     added = [header for header in _ON_ALL if header[0] not in named]
+    is_here = is_loopback(host_name(host) or "")
     if named.get(b"content-type", b"").startswith(b"text/html"):
         added += [header for header in _ON_PAGES if header[0] not in named]
+        if is_tls or is_here:
+            added.append(_WHERE_TRUSTED)
     # Browsers apply it to every port, so other services of the user's own machine would be cut off.
-    if is_tls and not is_loopback(host_name(host) or ""):
+    if is_tls and not is_here:
         added.append(_ONLY_TLS)
     return added
 
