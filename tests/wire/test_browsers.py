@@ -13,6 +13,7 @@ _OTHER_SITES = [
     {"origin": "https://evil.example"},
     {"origin": "null"},
     {"origin": ""},
+    {"origin": "http://["},
 ]
 
 
@@ -110,10 +111,10 @@ def test_an_answer_is_neither_kept_nor_guessed_at(caller: Caller, path: str) -> 
 def test_browsers_are_told_to_stay_with_tls_except_at_this_machine(
     host: str, is_told: bool
 ) -> None:
-    told = dict(safety_headers([], is_tls=True, host=host))
+    told = dict(safety_headers([], is_tls=True, host=host.encode()))
     assert (b"strict-transport-security" in told) is is_told
 
 
 def test_a_page_without_a_policy_of_its_own_gets_one_that_allows_nothing() -> None:
-    told = dict(safety_headers([(b"content-type", b"text/html")], is_tls=False, host=""))
+    told = dict(safety_headers([(b"content-type", b"text/html")], is_tls=False, host=b""))
     assert told[b"content-security-policy"].startswith(b"default-src 'none';")

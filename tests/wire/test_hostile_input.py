@@ -105,6 +105,7 @@ _HEADS = {
     "bytes in the path": (400, written("GET", "/v1/models/\xe9"), "not HTTP/1.1"),
     "no host": (400, b"GET / HTTP/1.1\r\n\r\n", "host: sent 0 times"),
     "two hosts": (400, written("GET", "/", b"", "host: y"), "host: sent 2 times"),
+    "an address that is none": (403, b"GET / HTTP/1.1\r\nhost: [::::]\r\n\r\n", "host"),
     "a host that is none": (400, b"GET / HTTP/1.1\r\nhost: a/b@c\r\n\r\n", "nvalid host"),
 }  # fmt: skip
 

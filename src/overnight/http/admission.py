@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
-from urllib.parse import urlsplit
 
 from overnight.access.keys import Caller
 from overnight.errors import PermissionDenied, RateLimited
@@ -151,7 +150,7 @@ async def _refuse_takeover(request: HttpRequest, service: Service, caller: Calle
     """
     if caller.key is not None or not await service.keyring.is_open():
         return
-    host = host_name(urlsplit(base_url(request, service)).netloc)
+    host = host_name(base_url(request, service).partition("://")[2].partition("/")[0])
     if not (is_loopback(service.settings.host) and is_loopback(host or "")):
         raise PermissionDenied(
             "This service is open to everyone, so nobody may administer it from elsewhere",

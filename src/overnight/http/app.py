@@ -124,9 +124,7 @@ def _identified(app: ASGIApp, refusals: audit.Refusals) -> ASGIApp:
                 if workspace := state.get(WORKSPACE):
                     headers.append((b"anthropic-workspace-id", workspace.id.encode()))
                 headers += state.get(RATE, ())
-                headers += browsers.safety_headers(
-                    headers, is_tls=is_tls, host=host.decode("latin-1")
-                )
+                headers += browsers.safety_headers(headers, is_tls=is_tls, host=host)
                 message["headers"] = headers
             await send(message)
 

@@ -76,19 +76,19 @@ def refuse_other_sites(request: HttpRequest, service: Service) -> None:
     if site is not None:
         is_own = site in _OWN_SITES
     elif origin is not None:
-        host = request.headers.get("host", "")
-        is_own = urlsplit(origin).netloc == host or origin == _origin(base_url(request, service))
+        asked, reached = origin.partition("://")[2], base_url(request, service)
+        is_own = asked == request.headers.get("host") or f"{reached}/".startswith(f"{origin}/")
     else:
         return
     if not is_own:
         raise PermissionDenied("A page of another site may not call this service from a browser")
 
 
-def safety_headers(sent: Iterable[Header], *, is_tls: bool, host: str) -> list[Header]:
+def safety_headers(sent: Iterable[Header], *, is_tls: bool, host: bytes) -> list[Header]:
     """Give what an answer must say to browsers besides the headers that it has."""
     named = dict(sent)
     added = [header for header in _ON_ALL if header[0] not in named]
-    is_here = is_loopback(host_name(host) or "")
+    is_here = is_loopback(host_name(host.decode("latin-1")) or "")
     if named.get(b"content-type", b"").startswith(b"text/html"):
         added += [header for header in _ON_PAGES if header[0] not in named]
         if is_tls or is_here:
@@ -106,8 +106,3 @@ def _is_own(name: str, settings: Settings) -> bool:
         own = {settings.host, urlsplit(settings.public_url or "").hostname, *settings.allowed_hosts}
         return name in own or name == "localhost" or name.endswith(".localhost")
     return True
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
