@@ -96,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Spec(
             about="Speed below which a client that sends a body or reads an answer is cut off.",
-            unit="bytes",
+            unit="bytes per second",
             low=1,
             high=1_000_000_000,
         ),

@@ -38,16 +38,18 @@ class Certificate:
 
     async def run(self) -> None:
         """Follow the files. What cannot be used is logged, and the last good one shown on."""
+        last = self._seen
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if (state := _state(self.files)) == self._seen:
+            before, last = last, _state(self.files)
+            # Certificate and key are rarely replaced at once: wait until nothing changes any more.
+            if last == self._seen or last != before:
                 continue
-            self._seen = state
+            self._seen = last
             try:
                 _, self.until = await asyncio.to_thread(_tried, self.files)
                 _load(self.context, self.files)
             except ConfigInvalid as error:
-                # Certificate and key are rarely replaced at once.
                 log.error("certificate not replaced", reason=error.message)
             else:
                 log.info("certificate replaced", until=f"{self.until:%Y-%m-%d}")
