@@ -19,7 +19,7 @@ from tests.support.service import DAY, START, settings_for
 from overnight.app import open_database
 from overnight.errors import ConfigInvalid, InvalidRequest
 from overnight.model import Batch, BatchId, Counts, Usage, WorkerId, WorkspaceId, new_worker_id
-from overnight.store import batches, journal, migrate, shards
+from overnight.store import batches, journal, ledger, migrate, shards
 from overnight.store.database import Database
 from overnight.store.journal import Recording
 from overnight.store.schema import metadata
@@ -742,3 +742,12 @@ async def test_an_id_with_nul_is_an_unknown_one(database: Database) -> None:
     assert not await database.write(
         lambda c: batches.mark_deleted(c, "msg\0batch", ELSEWHERE, now=START)
     )
+
+
+async def test_a_report_about_a_model_with_nul_has_nothing(database: Database) -> None:
+    found = await database.read(
+        lambda c: ledger.totals(
+            c, since=START - DAY, until=START, width=DAY, by={"model"}, only={"model": ["m\0"]}
+        )
+    )
+    assert found == []
