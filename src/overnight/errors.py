@@ -7,6 +7,9 @@ errors. A class's docstring is its default message.
 from collections.abc import Mapping
 from typing import ClassVar
 
+# In characters. A message repeats names that a caller wrote, and those may be of any length.
+MAX_MESSAGE = 8_000
+
 EXIT_UNEXPECTED = 1
 EXIT_USAGE = 2
 EXIT_NOT_ALL_SUCCEEDED = 3
@@ -34,7 +37,8 @@ class OvernightError(Exception):
         error_code: str | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message or (type(self).__doc__ or "").strip())
+        text = message or (type(self).__doc__ or "").strip()
+        super().__init__(text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…")
         self.hint = hint
         self.error_code = error_code
         self.retry_after_s = retry_after_s

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from overnight.errors import ConfigInvalid
+from overnight.parsing import read_toml
 from overnight.setting import near
 from overnight.settings import ROUTING_TABLES, SIMULATOR_TABLE, Cutting, PrefixCaching, is_anthropic
 from overnight.settings import TABLE as SETTINGS
@@ -96,7 +97,7 @@ def load_fleet(path: Path, environ: Mapping[str, str] = os.environ) -> Fleet:
     Raises: ConfigInvalid with file, place, value and what is allowed.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = read_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigInvalid(f"routing {path}: {error.strerror}", hint=_HINT) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

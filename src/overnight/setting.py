@@ -1,7 +1,6 @@
 """One setting: what it is for, what values it takes, how a value is read and shown."""
 
 import difflib
-import math
 import re
 import types
 from collections.abc import Iterable
@@ -154,11 +153,11 @@ def _number(setting: Setting, value: object) -> int | float:
         if whole and isinstance(value, float):
             raise ValueError
         number = int(value) if whole else float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"must be a {'whole ' if whole else ''}number{_range(setting)}") from None
     low, high = setting.spec.low, setting.spec.high
     assert low is not None and high is not None, setting.name
-    if not math.isfinite(number) or not low <= number <= high:
+    if not low <= number <= high:
         raise ValueError(f"must be from {setting.bound}{_unit(setting)}")
     return number
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from overnight.errors import ConfigInvalid
+from overnight.parsing import read_toml
 from overnight.setting import ENV_PREFIX, Setting, Spec, converted, near, row, shown
 from overnight.tenancy import MAX_LIMIT
 
@@ -560,7 +561,10 @@ def load(
 
 def is_anthropic(url: str) -> bool:
     """Tell whether a URL is of Claude's own API."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
     return host == "anthropic.com" or host.endswith(".anthropic.com")
 
 
@@ -602,7 +606,7 @@ def _from_file(path: Path | None, problems: list[str]) -> Iterator[_Given]:
         return
     text = _read(path)
     try:
-        document = tomllib.loads(text)
+        document = read_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigInvalid(
             f"{path}{_toml_place(str(error), text)}",

@@ -80,6 +80,7 @@ def test_betas_are_read_from_lists_and_from_repeated_headers(
         (None, "nan", None),
         (None, "", None),
         (None, "tomorrow", None),
+        (None, "Sun, 99999999999999999999 Nov 2026 06:40:55 GMT", None),
         (None, "Sun, 22 Nov 2026 06:40:55 GMT", 30.0),
         (None, "Sun, 22 Nov 2026 06:40:55 -0000", 30.0),
         (None, "Sun, 22 Nov 2026 06:40:24 GMT", 0.0),

@@ -10,6 +10,7 @@ import msgspec
 from overnight.backends import answers
 from overnight.backends.sse import Events
 from overnight.model import Usage
+from overnight.parsing import UNREADABLE
 
 
 class _Event(msgspec.Struct):
@@ -25,7 +26,6 @@ class _Start(msgspec.Struct):
     usage: dict[str, Any] | None = None
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _event_decoder = msgspec.json.Decoder(_Event)
 _start_decoder = msgspec.json.Decoder(_Start)
 
@@ -71,6 +71,6 @@ class Account:
                     self.error = data
                 case _:
                     pass
-        except _UNREADABLE:
+        except UNREADABLE:
             # The client's to judge: it gets the same bytes.
             pass

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 import msgspec
 
 from overnight.model import Failure, FailureKind, Reply, Usage
+from overnight.parsing import UNREADABLE
 from overnight.wire.errors import ERROR_TYPES, error_type
 from overnight.wire.headers import rate_limits, retry_after_s
 from overnight.wire.models import Capabilities, Model
@@ -120,9 +121,6 @@ _MAX_MESSAGE = 4_096
 _MAX_DETAILS = 16 * 1024
 _MAX_REQUEST_ID = 256
 
-# RecursionError: arrays or objects nested deeper than the decoder goes.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
 # As numbers: bytes are searched for one number much faster than for a text.
 _LF, _CR = b"\n\r"
 
@@ -140,7 +138,7 @@ def reply(body: bytes, header: Header) -> Reply | Failure:
         if not body.isascii():
             # The decoder does not look into the parts it skips; results must be UTF-8.
             body.decode()
-    except _UNREADABLE:
+    except UNREADABLE:
         return malformed("answered 200 without a Messages object", header, status=200)
     usage = _usage(message.usage or _Usage())
     model = model_name(message.model)
@@ -204,7 +202,7 @@ def token_count(body: bytes, header: Header) -> int | Failure:
     """Read `{"input_tokens": n}`."""
     try:
         return msgspec.json.decode(body, type=_TokenCount).input_tokens
-    except _UNREADABLE:
+    except UNREADABLE:
         return malformed("answered 200 without a token count", header, status=200)
 
 
@@ -220,7 +218,7 @@ def model_list(body: bytes, header: Header) -> ModelList | Failure:
     """Read a page of models in the Anthropic or the OpenAI shape."""
     try:
         page = msgspec.json.decode(body, type=_ModelPage)
-    except _UNREADABLE:
+    except UNREADABLE:
         return malformed("answered 200 without a list of models", header, status=200)
     next_id = page.last_id if page.has_more and page.data else None
     return ModelList([_model(listed) for listed in page.data], next_id)
@@ -255,7 +253,7 @@ def _error(body: bytes) -> _ErrorBody:
     """Read an error object as far as it is one."""
     try:
         return _error_decoder.decode(body)
-    except _UNREADABLE:
+    except UNREADABLE:
         return _ErrorBody(error=_Error())
 
 
@@ -304,7 +302,7 @@ def _model(listed: _ListedModel) -> Model:
     return Model(
         id=listed.id,
         display_name=listed.display_name or listed.id,
-        created_at=_aware(listed.created_at) or datetime.fromtimestamp(listed.created or 0, UTC),
+        created_at=_aware(listed.created_at) or _since_1970(listed.created or 0),
         lifecycle=cast(Lifecycle, listed.lifecycle) if known_lifecycle else "active",
         line=cast(Line, listed.line) if known_line else None,
         max_input_tokens=listed.max_input_tokens or listed.max_model_len,
@@ -315,7 +313,19 @@ def _model(listed: _ListedModel) -> Model:
     )
 
 
+def _since_1970(seconds: int) -> datetime:
+    """Read a moment; one that no calendar has is as good as none."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(0, UTC)
+
+
 def _aware(moment: datetime | None) -> datetime | None:
+    """Read a moment in UTC; None for one that falls out of the calendar there."""
     if moment is None:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        return None

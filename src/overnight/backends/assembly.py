@@ -12,11 +12,11 @@ from overnight.backends import answers
 from overnight.backends.answers import Header
 from overnight.backends.sse import Events
 from overnight.model import Failure, Reply
+from overnight.parsing import UNREADABLE
 
 # Where the text of a delta goes; what is not here is handled apart, or not known.
 _APPENDED = {"text_delta": "text", "thinking_delta": "thinking"}
 _REPLACED = {"signature_delta": "signature", "compaction_delta": "content"}
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Broken(Exception):
@@ -62,7 +62,7 @@ class Assembly:
         try:
             event = msgspec.json.decode(data, type=dict[str, Any])
             self._apply(event, data)
-        except (*_UNREADABLE, KeyError, TypeError, AttributeError, _Broken):
+        except (*UNREADABLE, KeyError, TypeError, AttributeError, _Broken):
             # An event without the fields of its type ends here too, whatever is missing.
             self._problem = "sent an event that cannot be read"
 

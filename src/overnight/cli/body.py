@@ -10,6 +10,7 @@ from typing import IO, Any
 import msgspec
 
 from overnight.errors import InvalidRequest
+from overnight.parsing import UNREADABLE, why
 
 MAX_PROBLEMS = 20
 MAX_REQUESTS = 100_000
@@ -33,6 +34,9 @@ class Body:
 
     def close(self) -> None:
         self._file.write(b"\n]}")
+
+    def discard(self) -> None:
+        self._file.close()
 
     def chunks(self) -> Iterator[bytes]:
         self._file.seek(0)
@@ -79,6 +83,15 @@ class _Check:
         self._body = Body()
 
     def body(self, file: IO[bytes]) -> Body:
+        try:
+            self._read(file)
+        except BaseException:
+            self._body.discard()
+            raise
+        self._body.close()
+        return self._body
+
+    def _read(self, file: IO[bytes]) -> None:
         first = file.readline()
         if _is_row(first):
             for number, line in enumerate(_lines(first, file), start=1):
@@ -88,8 +101,6 @@ class _Check:
             for row in self._document(first + file.read()):
                 self._row(bytes(row), self._name)
         self._raise_problems()
-        self._body.close()
-        return self._body
 
     def _document(self, content: bytes) -> list[msgspec.Raw]:
         if not content.strip():
@@ -98,9 +109,9 @@ class _Check:
             if content.lstrip().startswith(b"["):
                 return msgspec.json.decode(content, type=list[msgspec.Raw])
             return msgspec.json.decode(content, type=_Envelope).requests
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise InvalidRequest(
-                f"{self._name}:1: {error}",
+                f"{self._name}:1: {why(error)}",
                 hint='each line must be {"custom_id": …, "params": {…}}',
             ) from None
 
@@ -110,8 +121,8 @@ class _Check:
         where = f"{place}: requests.{index}"
         try:
             request = msgspec.json.decode(row, type=_Row)
-        except msgspec.DecodeError as error:
-            self._problems.append(f"{where}: {error}")
+        except UNREADABLE as error:
+            self._problems.append(f"{where}: {why(error)}")
             return
         problems = [*_id_problems(request.custom_id), *_params_problems(request.params)]
         self._problems += [f"{where}.{problem}" for problem in problems]
@@ -139,7 +150,7 @@ def _is_row(line: bytes) -> bool:
     """Tell whether the first line is a whole request, so that the file is JSON lines."""
     try:
         value: Any = msgspec.json.decode(line)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
     return isinstance(value, dict) and "requests" not in value
 

@@ -28,6 +28,7 @@ from overnight.errors import (
     ServerUnreachable,
     Unavailable,
 )
+from overnight.parsing import UNREADABLE, why
 from overnight.wire.batches import MessageBatch
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8484"
@@ -283,9 +284,9 @@ def _path(batch_id: str) -> str:
 def _decoded(response: SyncResponse, kind: type[R]) -> R:
     try:
         return msgspec.json.decode(bytes(response.bytes()), type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ServerUnreachable(
-            f"the answer is not a Message Batches object: {error}", hint="check --base-url"
+            f"the answer is not a Message Batches object: {why(error)}", hint="check --base-url"
         ) from None
 
 
@@ -309,7 +310,7 @@ def _message(body: bytes) -> str | None:
     try:
         answer: Any = msgspec.json.decode(body)
         return str(answer["error"]["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         return None
 
 

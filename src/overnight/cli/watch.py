@@ -14,6 +14,7 @@ from overnight.cli.client import Client
 from overnight.cli.output import Output, output_options
 from overnight.cli.server import Server, server_flags
 from overnight.errors import EXIT_NOT_ALL_SUCCEEDED, EXIT_TIMEOUT, InvalidRequest, NotFound
+from overnight.parsing import UNREADABLE
 from overnight.wire.batches import MessageBatch, RequestCounts
 
 LIVE_INTERVAL_S = 0.5
@@ -181,7 +182,7 @@ def _live(client: Client, batch_id: str) -> Progress | None:
     try:
         answer = client.progress(batch_id)
         return msgspec.json.decode(bytes(answer.bytes()), type=Progress)
-    except (InvalidRequest, NotFound, msgspec.DecodeError):
+    except (InvalidRequest, NotFound, *UNREADABLE):
         # The wire endpoint then says whether it is the batch that is missing.
         return None
 

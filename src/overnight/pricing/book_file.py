@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 from overnight.errors import ConfigInvalid
+from overnight.parsing import read_toml
 from overnight.pricing.book import (
     CACHE_CLASSES,
     BatchRule,
@@ -66,8 +67,8 @@ def read(path: str) -> ListedBook:
 def parse(text: str, *, file: str) -> ListedBook:
     """Read a book from its text; `file` stands before each problem. Raises: ConfigInvalid."""
     try:
-        document = tomllib.loads(text, parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, ArithmeticError) as error:
+        document = read_toml(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
         place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         line = int(place[1]) if place else text.count("\n") + 1
         reason = str(error)[: place.start()] if place else str(error)

@@ -17,6 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from overnight.errors import InvalidRequest
+from overnight.parsing import UNREADABLE, why
 
 MAX_PROBLEMS = 20
 MAX_FIELD_CHARACTERS = 100_000_000
@@ -125,7 +126,7 @@ def _lines(file: IO[bytes], problems: Problems, max_tokens: int | None) -> Itera
             continue
         try:
             read = decode(line)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             problems.add(str(number), _reason(error))
             continue
         if (row := _row(read, line, str(number), problems, max_tokens)) is not None:
@@ -136,14 +137,14 @@ def _body(data: bytes, problems: Problems, max_tokens: int | None) -> Iterator[R
     decode = msgspec.json.Decoder(_Line).decode
     try:
         body = msgspec.json.decode(data, type=_Body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         problems.add("1", _reason(error))
         return
     for number, item in enumerate(body.requests):
         place = f"requests.{number}"
         try:
             read = decode(item)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             problems.add(place, _reason(error))
             continue
         if (row := _row(read, bytes(item), place, problems, max_tokens)) is not None:
@@ -213,8 +214,8 @@ def _template(prompt: str, columns: list[str]) -> list[tuple[bool, str]]:
     return parts
 
 
-def _reason(error: msgspec.DecodeError) -> str:
+def _reason(error: Exception) -> str:
     if not isinstance(error, msgspec.ValidationError):
-        return f"not JSON: {error}"
+        return f"not JSON: {why(error)}"
     reason, _, path = str(error).partition(" - at `$")
     return f"{path.strip('`.') or 'request'}: {reason}"

@@ -126,7 +126,7 @@ def retry_after_s(
         return wait
     try:
         moment = parsedate_to_datetime(seconds_or_date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from overnight.errors import ConfigInvalid
+from overnight.parsing import read_toml
 from overnight.shape import is_array
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -141,7 +142,7 @@ def load_script(path: Path) -> SimulatorScript:
     Raises ConfigInvalid with file, place, value and limit.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = read_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigInvalid(
             f"simulator script {path}: {error.strerror}",
