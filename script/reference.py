@@ -8,9 +8,13 @@ import click
 from script import json_reference
 
 from overnight.cli.program import program
+from overnight.http import openapi
+from overnight.http.admission import NEEDS, Open
+from overnight.http.app import routes
 from overnight.setting import Setting
-from overnight.settings import OTHER_VARIABLES, TABLE
+from overnight.settings import OTHER_VARIABLES, TABLE, Settings
 from overnight.telemetry.table import LABELS, SECTIONS, Metric
+from overnight.tenancy import Role
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 JSON_PAGE = REFERENCE / "json.md"
@@ -54,6 +58,24 @@ Names end with their unit: seconds, tokens, requests, …; `_total` marks a coun
 `_bucket` with label `le`, `_sum` and `_count`.
 """
 
+HTTP_HEAD = """\
+# HTTP
+
+Made by `script/docs` from the OpenAPI document that every service gives at `/openapi.json`, no key
+needed. There stands what each call reads and answers, with the schema of every body, of each line
+of results and of the errors: for code generators, API clients and tests.
+
+```sh
+curl http://127.0.0.1:8484/openapi.json
+```
+
+It is OpenAPI 3.2, whose `itemSchema` says what one line or one event of a stream is. Tests call
+every operation by it. What a Messages request may hold, and what each model allows, is too much
+for a schema: `params` stand there as an object.
+"""
+
+_OPEN = {Open.TO_ALL: "none", Open.TO_ANY_KEY: "any"}
+
 TYPES = {
     "text": "text", "whole": "whole number", "number": "number", "switch": "true or false",
     "path": "path", "list": "list of texts", "choice": "word",
@@ -91,12 +113,31 @@ def metrics_page() -> str:
     return "".join(parts)
 
 
+def http_page() -> str:
+    """Give docs/reference/http.md."""
+    document = openapi.document(routes(Settings()), Settings())
+    sections: dict[str, list[str]] = {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            call = f"{method.upper()} {path}"
+            need = NEEDS[call]
+            told = f"`{need}`" if isinstance(need, Role) else _OPEN[need]
+            title = operation["tags"][0].replace("_", " ").capitalize()
+            row = f"| `{call}` | {told} | {operation['summary']} |\n"
+            sections.setdefault(title, []).append(row)
+    head = "| call | needs a key with role | what it does |\n|---|---|---|\n"
+    return HTTP_HEAD + "".join(
+        f"\n## {title}\n\n{head}{''.join(rows)}" for title, rows in sections.items()
+    )
+
+
 def pages() -> dict[Path, str]:
     """Give every generated page by its path."""
     return {
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "cli.md": cli_page(),
         REFERENCE / "metrics.md": metrics_page(),
+        REFERENCE / "http.md": http_page(),
         JSON_PAGE: json_reference.page(),
     }
 

@@ -8,7 +8,7 @@ from script.reference import REFERENCE, pages, settings_page
 from overnight.settings import TABLE
 
 
-@pytest.mark.parametrize("name", ["settings.md", "cli.md", "metrics.md"])
+@pytest.mark.parametrize("name", ["settings.md", "cli.md", "metrics.md", "http.md"])
 def test_page_is_current(name: str) -> None:
     page: Path = REFERENCE / name
     assert page.read_text(encoding="utf-8") == pages()[page], "run script/docs"

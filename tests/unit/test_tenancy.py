@@ -77,7 +77,7 @@ def test_what_is_open_to_all_is_exactly_this() -> None:
     assert {route for route, need in NEEDS.items() if need is Open.TO_ALL} == {
         "GET /", "GET /price", "GET /prices.json", "GET /static/{digest}/{name}", "GET /healthz",
         "POST /overnight/v1/price", "GET /overnight/v1/prices",
-        "GET /overnight/v1/prices/schema.json",
+        "GET /overnight/v1/prices/schema.json", "GET /openapi.json",
     }  # fmt: skip
 
 

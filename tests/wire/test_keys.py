@@ -320,7 +320,7 @@ def test_a_name_is_free_again_once_its_workspace_is_archived(
 @pytest.mark.parametrize(
     ("question", "said"),
     [
-        ({}, "name: Field required"),
+        ({}, "Object missing required field `name`"),
         ({"name": 65 * "x"}, "name: 65 characters, between 1 and 64"),
         ({"name": "x", "display_color": "red"}, "display_color: 'red' is not like #6C5BB9"),
         ({"name": "x", "tags": {"a": "b"}}, "tags: workspaces of this service have none"),

@@ -80,6 +80,7 @@ NEEDS: Mapping[str, Needed] = {
     "POST /overnight/v1/price": Open.TO_ALL,
     "GET /overnight/v1/prices": Open.TO_ALL,
     "GET /overnight/v1/prices/schema.json": Open.TO_ALL,
+    "GET /openapi.json": Open.TO_ALL,
 }
 
 
@@ -91,6 +92,11 @@ def needed(method: str, path: str) -> Needed:
     """Say what a key must have for a route; `path` with the names of its parts in braces."""
     # The framework's own answer: which methods a path has.
     return Open.TO_ALL if method == "OPTIONS" else NEEDS.get(f"{method} {path}", Role.ADMIN)
+
+
+def is_counted(path: str) -> bool:
+    """Tell whether calls of a path count against requests per minute."""
+    return _BATCHES in path
 
 
 async def admit(request: HttpRequest, service: Service) -> None:
@@ -119,7 +125,7 @@ async def admit(request: HttpRequest, service: Service) -> None:
         return
     workspace = await service.keyring.workspace(caller, request.headers)
     state[WORKSPACE] = workspace
-    if _BATCHES in path:
+    if is_counted(path):
         _count(request, service, caller, workspace)
 
 

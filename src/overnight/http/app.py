@@ -34,6 +34,7 @@ from overnight.http import (
     messages,
     metrics,
     models,
+    openapi,
     organization,
     prices,
     rate_limits,
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 
 def routes(settings: Settings) -> list[HTTPRouteHandler]:
     """Give every route of the service. Who may call each is said in `http.admission`."""
-    return [
+    described = [
         *audit.routes,
         *batches.routes,
         *calculator.routes,
@@ -68,16 +69,23 @@ def routes(settings: Settings) -> list[HTTPRouteHandler]:
         *reports.routes,
         *webhooks.routes,
     ]
+    return [*described, *openapi.routes(described, settings)]
 
 
 def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = ()) -> ASGIApp:
     """Compose the application around the given parts."""
 
-    async def admit(request: HttpRequest) -> None:  # async, or it would run in a thread
+    async def admit(request: HttpRequest) -> Response[None] | None:
+        # Async, or it would run in a thread.
         is_open = await service.keyring.is_open()
         browsers.refuse_other_hosts(request, service.settings, is_open=is_open)
         browsers.refuse_other_sites(request, service)
         await admission.admit(request, service)
+        if request.method != "OPTIONS":
+            return None
+        # The framework's own answer forgets the methods that came after a path's first one.
+        allowed = {"allow": allow[request.scope["path_template"]]}
+        return Response(None, status_code=204, headers=allowed)
 
     app = Litestar(
         route_handlers=[*routes(service.settings), *more_routes],
@@ -89,10 +97,12 @@ def build(service: Service, *, more_routes: Sequence[ControllerRouterHandler] = 
             DBAPIError: _render_database_error,
             Exception: _render_defect,
         },
+        # `http.openapi` makes the document: handlers read what no signature of theirs tells.
         openapi_config=None,
         # Exceptions are logged by the handlers above, without bodies.
         logging_config=None,
     )
+    allow = {route.path_format: ", ".join(sorted(route.methods)) for route in app.routes}
     prefix = urlsplit(service.settings.public_url or "").path.rstrip("/")
     refusals = audit.Refusals(service)
     return _identified(_under_prefix(app, prefix) if prefix else app, refusals)

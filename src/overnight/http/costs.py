@@ -1,7 +1,7 @@
 """What a batch costs: live, at its end, and beside the estimate it was created with."""
 
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from litestar import Response, get, post
@@ -20,16 +20,18 @@ from overnight.pricing.statement import Quoted, Statement
 from overnight.store import batches, estimates, ledger
 from overnight.store.batches import UsageByModel
 from overnight.store.estimates import Estimated
+from overnight.wire.schema import rule
 from overnight.wire.syntax import read_json
 
 _MAX_USD = 10**15
+# What `pricing.asked` reads.
+_PRICE = {"$ref": "#/components/schemas/PriceQuestion"}
 
 
 class EstimateQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Either a question as `POST /overnight/v1/price` takes it, or a range in USD."""
 
-    # Empty when not sent.
-    price: msgspec.Raw = msgspec.Raw()
+    price: Annotated[msgspec.Raw, rule(**_PRICE)] | msgspec.UnsetType = msgspec.UNSET
     low_usd: str | None = None
     high_usd: str | None = None
 
@@ -108,7 +110,7 @@ def _estimated(body: bytes) -> tuple[Estimated, Document | None]:
     """Read the amount of an estimate, and the price document it was taken from."""
     hint = 'send {"price": {…}} or {"low_usd": "1.20", "high_usd": "3.40"}'
     question = read_json(body, EstimateQuestion, hint=hint)
-    if not bytes(question.price):
+    if question.price is msgspec.UNSET:
         low, high = _usd(question.low_usd, "low_usd"), _usd(question.high_usd, "high_usd")
         if low > high:
             raise InvalidRequest(f"low_usd: {low} is more than high_usd, {high}")

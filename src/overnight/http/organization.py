@@ -24,6 +24,8 @@ from overnight.wire.organization import (
     ApiKey,
     ApiKeyPage,
     ApiKeyQuestion,
+    Asked,
+    NewWorkspace,
     WorkspaceObject,
     WorkspacePage,
     WorkspaceQuestion,
@@ -71,9 +73,7 @@ async def list_workspaces(request: HttpRequest, service: AService) -> Response[W
 @post("/v1/organizations/workspaces", status_code=200, request_max_body_size=None)
 async def create_workspace(request: HttpRequest, service: AService) -> Response[WorkspaceObject]:
     """Create a workspace; its name must not be that of another live one."""
-    asked = await _workspace_question(request)
-    if asked.name is None:
-        raise InvalidRequest("name: Field required")
+    asked = await _workspace_question(request, NewWorkspace)
     made = Workspace(id=new_workspace_id(), name=asked.name, created_at=service.clock.now())
     if asked.display_color is not None:
         made = msgspec.structs.replace(made, display_color=asked.display_color)
@@ -107,7 +107,7 @@ async def update_workspace(
     request: HttpRequest, workspace_id: FromPath[str], service: AService
 ) -> Response[WorkspaceObject]:
     """Rename a workspace, or give it another color."""
-    asked = await _workspace_question(request)
+    asked = await _workspace_question(request, WorkspaceQuestion)
 
     def change(connection: Connection) -> Workspace:
         found = find_workspace(connection, workspace_id)
@@ -242,9 +242,9 @@ def _change_key(connection: Connection, key: Key, asked: ApiKeyQuestion, now: da
         keys.change(connection, key.id, name=asked.name, now=now)
 
 
-async def _workspace_question(request: HttpRequest) -> WorkspaceQuestion:
+async def _workspace_question(request: HttpRequest, kind: type[Asked]) -> Asked:
     api_version(request.headers)
-    return read_workspace_question(await whole_body(request, max_bytes=MAX_BODY_BYTES))
+    return read_workspace_question(await whole_body(request, max_bytes=MAX_BODY_BYTES), kind)
 
 
 def _no_workspace(workspace_id: str) -> NotFound:

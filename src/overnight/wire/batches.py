@@ -4,11 +4,14 @@ Source: protocol notes §3 (recorded cassettes and SDK 2.12 types, read 2026-11)
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from overnight.model import Batch, BatchStatus, Counts
+from overnight.wire.schema import rule
+
+CUSTOM_ID_PATTERN = "^[a-zA-Z0-9_-]{1,64}$"
 
 
 class RequestCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,14 +52,14 @@ class DeletedMessageBatch(msgspec.Struct, frozen=True, kw_only=True):
 class EnvelopeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One request of a create call; `params` stays the caller's bytes."""
 
-    custom_id: str
-    params: msgspec.Raw
+    custom_id: Annotated[str, rule(pattern=CUSTOM_ID_PATTERN)]
+    params: Annotated[msgspec.Raw, rule(type="object")]
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a create call."""
 
-    requests: list[EnvelopeRequest]
+    requests: Annotated[list[EnvelopeRequest], rule(minItems=1)]
 
 
 def timestamp(at: datetime | None) -> str | None:

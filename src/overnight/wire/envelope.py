@@ -10,10 +10,9 @@ from functools import partial
 import msgspec
 
 from overnight.errors import InvalidRequest
-from overnight.wire.batches import Envelope
+from overnight.wire.batches import CUSTOM_ID_PATTERN, Envelope
 from overnight.wire.syntax import TOO_DEEP, Body, syntax_fault, utf8_fault
 
-CUSTOM_ID_PATTERN = "^[a-zA-Z0-9_-]{1,64}$"
 CUSTOM_ID_MAX_CHARACTERS = 64
 
 _OBJECT_START = ord("{")

@@ -5,6 +5,7 @@ Source: protocol notes §3.8, §8 (SDK 2.12 types and captures, read 2026-11).
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -64,6 +65,28 @@ STATUS_OF_KIND = {
 }
 
 
+class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is wrong, to programs by `type` and `details.error_code`, to people by `message`."""
+
+    type: str
+    message: str
+    details: Mapping[str, object] | None = None
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an error answer."""
+
+    type: Literal["error"] = "error"
+    error: Fault
+    request_id: str
+
+
+class TooLargeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of the answer to a body above the limit: as the service's edge refuses it."""
+
+    error: Fault
+
+
 class BackendFailed(OvernightError):
     """The backend did not answer with a message"""
 
@@ -88,17 +111,11 @@ def error_type(status: int) -> str:
 
 
 def error_body(error: OvernightError, request_id: str) -> bytes:
-    """Write the JSON body of an error answer.
-
-    Shape: `{"type":"error","error":{"type","message","details"?},"request_id"}`. A body above the
-    limit is refused as the service's edge does: only `{"error":{"type","message"}}`.
-    """
-    inner: dict[str, object] = {"type": error.wire_type, "message": error.message}
+    """Write the JSON body of an error answer: `ErrorBody`, or `TooLargeBody`."""
+    fault = Fault(type=error.wire_type, message=error.message, details=error.details or None)
     if isinstance(error, RequestTooLarge) and error.error_code is None:
-        return msgspec.json.encode({"error": inner})
-    if error.details:
-        inner["details"] = error.details
-    return msgspec.json.encode({"type": "error", "error": inner, "request_id": request_id})
+        return msgspec.json.encode(TooLargeBody(error=fault))
+    return msgspec.json.encode(ErrorBody(error=fault, request_id=request_id))
 
 
 def error_headers(error: OvernightError) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Keys as our own endpoints show them: with roles, last use, limits, and once their secret."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -18,11 +18,12 @@ from overnight.tenancy import (
     Role,
     in_order,
 )
-from overnight.wire.organization import check_name, moment, optional_moment
-from overnight.wire.rate_limits import checked
+from overnight.wire.organization import Name, check_name, moment, optional_moment
+from overnight.wire.rate_limits import NewLimit, checked
+from overnight.wire.schema import rule
 from overnight.wire.syntax import read_json
 
-_YEAR_S = 366 * 86_400
+_MAX_LIFE_S = 100 * 366 * 86_400
 
 
 class KeyDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +75,10 @@ class RevokedKey(msgspec.Struct, frozen=True, kw_only=True):
 class LimitsQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of a key's own; null or 0 is none, and what is left out stays as it is."""
 
-    requests_per_minute: int | msgspec.UnsetType | None = msgspec.UNSET
-    queued_requests: int | msgspec.UnsetType | None = msgspec.UNSET
-    body_bytes_in_flight: int | msgspec.UnsetType | None = msgspec.UNSET
-    uploads: int | msgspec.UnsetType | None = msgspec.UNSET
+    requests_per_minute: NewLimit | msgspec.UnsetType | None = msgspec.UNSET
+    queued_requests: NewLimit | msgspec.UnsetType | None = msgspec.UNSET
+    body_bytes_in_flight: NewLimit | msgspec.UnsetType | None = msgspec.UNSET
+    uploads: NewLimit | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
     def named(self) -> dict[LimitName, int | None]:
@@ -99,13 +100,13 @@ class LimitsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class KeyQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a creation."""
 
-    name: str
+    name: Name
     # Needed unless `admin` is among the roles, and then not allowed.
     workspace_id: str | None = None
     # Without them: submit, read, content.
-    roles: list[str] | None = None
-    expires_at: datetime | None = None
-    expires_in_s: int | None = None
+    roles: Annotated[list[Annotated[str, rule(enum=list(Role))]], rule(minItems=1)] | None = None
+    expires_at: Annotated[datetime, rule(format="date-time")] | None = None
+    expires_in_s: Annotated[int, rule(minimum=1, maximum=_MAX_LIFE_S)] | None = None
     limits: LimitsQuestion = LimitsQuestion()
 
     @property
@@ -182,16 +183,22 @@ def _expiry(asked: KeyQuestion, now: datetime) -> datetime | None:
     if asked.expires_at is not None and asked.expires_in_s is not None:
         raise InvalidRequest("expires_at, expires_in_s: only one of the two may be given")
     if asked.expires_in_s is not None:
-        if not 1 <= asked.expires_in_s <= 100 * _YEAR_S:
+        if not 1 <= asked.expires_in_s <= _MAX_LIFE_S:
             raise InvalidRequest(
-                f"expires_in_s: {asked.expires_in_s}, from 1 to {100 * _YEAR_S} (100 years)"
+                f"expires_in_s: {asked.expires_in_s}, from 1 to {_MAX_LIFE_S} (100 years)"
             )
         return now + timedelta(seconds=asked.expires_in_s)
     if asked.expires_at is None:
         return None
     if asked.expires_at.tzinfo is None:
         raise InvalidRequest("expires_at: without a zone; write it like 2027-01-31T00:00:00Z")
-    expires_at = asked.expires_at.astimezone(UTC)
+    try:
+        expires_at = asked.expires_at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidRequest(
+            f"expires_at: {asked.expires_at.isoformat()} is out of the calendar in UTC",
+            hint="leave it out for a key that never expires",
+        ) from None
     if expires_at <= now:
         raise InvalidRequest(f"expires_at: {moment(expires_at)} has passed")
     return expires_at

@@ -7,12 +7,13 @@ keys with `workspace_id` (documentation of 2026-05), read 2026-11.
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 
 from overnight.errors import InvalidRequest
 from overnight.tenancy import MAX_NAME, Key, KeyStatus, Workspace
+from overnight.wire.schema import rule
 from overnight.wire.syntax import read_json
 
 # As long as a name in the settings may be.
@@ -20,9 +21,15 @@ MAX_WORKSPACE_NAME = 64
 STATUSES: tuple[KeyStatus, ...] = get_args(KeyStatus)
 # What a geography of the hosted service has no meaning for.
 _NOWHERE = "not_available"
-_is_color = re.compile(r"#[0-9A-Fa-f]{6}").fullmatch
+_COLOR = "^#[0-9A-Fa-f]{6}$"
+_is_color = re.compile(_COLOR).fullmatch
 
 Read = TypeVar("Read")
+Asked = TypeVar("Asked", "NewWorkspace", "WorkspaceQuestion")
+Name = Annotated[str, rule(minLength=1, maxLength=MAX_NAME)]
+_WorkspaceName = Annotated[str, rule(minLength=1, maxLength=MAX_WORKSPACE_NAME)]
+# What workspaces of the hosted service have and ours do not.
+_Unkept = Annotated[object, rule(enum=[None, {}])]
 
 
 class DataResidency(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,21 +93,32 @@ class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
     last_id: str | None
 
 
-class WorkspaceQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a create or an update; null is absent."""
+class _WorkspaceLook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a workspace shall be like beside its name; null is absent."""
 
-    name: str | None = None
-    display_color: str | None = None
-    data_residency: object = None
-    external_key_id: object = None
-    tags: object = None
-    user_profile_id: object = None
+    display_color: Annotated[str, rule(pattern=_COLOR)] | None = None
+    data_residency: _Unkept = None
+    external_key_id: _Unkept = None
+    tags: _Unkept = None
+    user_profile_id: _Unkept = None
+
+
+class NewWorkspace(_WorkspaceLook, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a create."""
+
+    name: _WorkspaceName
+
+
+class WorkspaceQuestion(_WorkspaceLook, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of an update; null is absent."""
+
+    name: _WorkspaceName | None = None
 
 
 class ApiKeyQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of an update; null is absent."""
 
-    name: str | None = None
+    name: Name | None = None
     status: Literal["active", "inactive", "archived"] | None = None
 
 
@@ -131,11 +149,11 @@ def api_key(key: Key, *, now: datetime) -> ApiKey:
     )
 
 
-def read_workspace_question(body: bytes) -> WorkspaceQuestion:
+def read_workspace_question(body: bytes, kind: type[Asked]) -> Asked:
     """Read what a workspace shall be like. Raises: InvalidRequest that names the field."""
-    asked = read_json(body, WorkspaceQuestion)
+    asked = read_json(body, kind)
     for field in ("data_residency", "external_key_id", "tags", "user_profile_id"):
-        if getattr(asked, field):
+        if getattr(asked, field) not in (None, {}):
             raise InvalidRequest(
                 f"{field}: workspaces of this service have none", hint="leave it out"
             )

@@ -5,13 +5,14 @@ documented example of the group `batch`, read 2026-11.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from overnight.errors import InvalidRequest, NotFound
 from overnight.tenancy import MAX_LIMIT, Allowance, LimitName, Workspace
 from overnight.wire.paging import MAX_LIMIT as MAX_ROWS
+from overnight.wire.schema import rule
 from overnight.wire.syntax import read_json
 
 # What the wire calls each limit; the last two are ours.
@@ -22,7 +23,10 @@ LIMITERS: Mapping[str, LimitName] = {
     "concurrent_batch_uploads": "uploads",
 }
 RATE_LIMIT_ID = "rl_01batches"
-_GROUP_TYPES = ("batch", "files", "model_group", "skills", "token_count", "web_search")
+GROUP_TYPES = ("batch", "files", "model_group", "skills", "token_count", "web_search")
+
+
+NewLimit = Annotated[int, rule(minimum=0, maximum=MAX_LIMIT)]
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,14 +54,14 @@ class RateLimitPage(msgspec.Struct, frozen=True, kw_only=True):
     next_page: None = None
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class LimitSource(msgspec.Struct, frozen=True, kw_only=True):
     type: Literal["workspace", "organization"]
 
 
 class WorkspaceValue(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     value: int
-    source: Source
+    source: LimitSource
     # What workspaces have without a limit of their own; null: none.
     org_limit: int | None
 
@@ -76,13 +80,15 @@ class WorkspaceRateLimitPage(msgspec.Struct, frozen=True, kw_only=True):
     next_page: None = None
 
 
-class _NewValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    type: str
-    value: int | None
+class NewValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    type: Annotated[str, rule(enum=list(LIMITERS))]
+    value: NewLimit | None
 
 
-class _Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    limits: list[_NewValue]
+class NewLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a change."""
+
+    limits: list[NewValue]
 
 
 def rate_limit(defaults: Allowance) -> RateLimit:
@@ -98,9 +104,9 @@ def workspace_rate_limit(
     for of, name in LIMITERS.items():
         own, inherited = getattr(workspace.allowance, name), getattr(defaults, name) or None
         if own is not None:
-            source, value = Source(type="workspace"), own
+            source, value = LimitSource(type="workspace"), own
         elif with_inherited and inherited is not None:
-            source, value = Source(type="organization"), inherited
+            source, value = LimitSource(type="organization"), inherited
         else:
             continue
         limits.append(WorkspaceValue(type=of, value=value, source=source, org_limit=inherited))
@@ -113,7 +119,7 @@ def read_new_limits(body: bytes) -> dict[LimitName, int | None]:
     Raises: InvalidRequest that names the limit.
     """
     changed: dict[LimitName, int | None] = {}
-    for given in read_json(body, _Question).limits:
+    for given in read_json(body, NewLimits).limits:
         if given.type not in LIMITERS:
             raise InvalidRequest(f"limits: {given.type!r} is none of {', '.join(LIMITERS)}")
         changed[LIMITERS[given.type]] = checked(given.type, given.value)
@@ -140,8 +146,8 @@ def shows_batches(query: Mapping[str, str]) -> bool:
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_ROWS):
         raise InvalidRequest(f"limit: {limit!r}: Input should be from 1 to {MAX_ROWS}")
     group_type = query.get("group_type") or "batch"
-    if group_type not in _GROUP_TYPES:
+    if group_type not in GROUP_TYPES:
         raise InvalidRequest(
-            f"group_type: {group_type!r}: Input should be {', '.join(_GROUP_TYPES)}"
+            f"group_type: {group_type!r}: Input should be {', '.join(GROUP_TYPES)}"
         )
     return group_type == "batch"

@@ -19,7 +19,7 @@ CONTEXT_WINDOWS = ("0-200k", "200k-1M")
 SERVICE_TIERS = ("standard", "batch", "priority", "priority_on_demand", "flex", "flex_discount")
 # Usage is not kept by them: grouped by, they are null; as a filter they match nothing.
 _UNKEPT_GROUPS = ("api_key_id", "account_id", "service_account_id", "inference_geo", "speed")
-_UNKEPT_FILTERS = ("api_key_ids", "account_ids", "service_account_ids", "inference_geos", "speeds")
+UNKEPT_FILTERS = ("api_key_ids", "account_ids", "service_account_ids", "inference_geos", "speeds")
 USAGE_GROUPS = ("context_window", "model", "service_tier", "workspace_id", *_UNKEPT_GROUPS)
 COST_GROUPS = ("description", "workspace_id")
 _PAGE = "page_"
@@ -140,7 +140,7 @@ def read_usage_query(query: Query, *, now: datetime) -> ReportQuery:
     """Read the query of the usage report. Raises: InvalidRequest that names the parameter."""
     _refuse_unknown(
         query,
-        "models", "workspace_ids", "service_tiers", "context_window", *_UNKEPT_FILTERS,
+        "models", "workspace_ids", "service_tiers", "context_window", *UNKEPT_FILTERS,
     )  # fmt: skip
     tiers, contexts = _list(query, "service_tiers"), _list(query, "context_window")
     _known("service_tiers", tiers, SERVICE_TIERS)
@@ -151,7 +151,7 @@ def read_usage_query(query: Query, *, now: datetime) -> ReportQuery:
         workspace_ids=_list(query, "workspace_ids"),
         service_tiers=tiers,
         context_windows=contexts,
-        matches_nothing=any(_list(query, name) for name in _UNKEPT_FILTERS),
+        matches_nothing=any(_list(query, name) for name in UNKEPT_FILTERS),
     )
 
 
@@ -266,8 +266,8 @@ def _cursor(page: str) -> datetime:
         if not page.startswith(_PAGE):
             raise ValueError
         text = base64.b64decode(page.removeprefix(_PAGE), validate=True).decode()
-    except (binascii.Error, ValueError):
+        return _moment(text, "page")
+    except (binascii.Error, ValueError, InvalidRequest):
         raise InvalidRequest(
             f"page: {page[:80]!r}: not a page", hint="send the next_page of the last answer"
         ) from None
-    return _moment(text, "page")

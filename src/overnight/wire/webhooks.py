@@ -5,14 +5,16 @@ The event types are ours: the hosted service has no webhook for batches.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 
 from overnight.errors import InvalidRequest, NotFound
 from overnight.model import BatchEvent, Webhook
+from overnight.targets import MAX_URL
 from overnight.wire.batches import moment
 from overnight.wire.paging import read_page_query
+from overnight.wire.schema import rule
 from overnight.wire.syntax import read_json
 
 BETA = "webhooks-2026-10-07"
@@ -24,6 +26,10 @@ MAX_OVERLAP_S = 7 * 86_400
 
 Order = Literal["asc", "desc"]
 Body = TypeVar("Body", bound=msgspec.Struct)
+_Url = Annotated[str, rule(maxLength=MAX_URL, pattern="^https?://")]
+_EventName = Annotated[str, rule(enum=EVENT_TYPES)]
+_Name = Annotated[str, rule(maxLength=MAX_NAME)]
+_Description = Annotated[str, rule(maxLength=MAX_DESCRIPTION)]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,19 +84,19 @@ class SigningSecret(msgspec.Struct, frozen=True, kw_only=True):
 class CreateEndpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a create call."""
 
-    url: str
-    enabled_events: list[str]
-    name: str = ""
-    description: str = ""
+    url: _Url
+    enabled_events: Annotated[list[_EventName], rule(minItems=1)]
+    name: _Name = ""
+    description: _Description = ""
 
 
 class UpdateEndpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of an update: only what is sent is changed."""
 
-    url: str | msgspec.UnsetType = msgspec.UNSET
-    enabled_events: list[str] | msgspec.UnsetType = msgspec.UNSET
-    name: str | msgspec.UnsetType = msgspec.UNSET
-    description: str | msgspec.UnsetType = msgspec.UNSET
+    url: _Url | msgspec.UnsetType = msgspec.UNSET
+    enabled_events: list[_EventName] | msgspec.UnsetType = msgspec.UNSET
+    name: _Name | msgspec.UnsetType = msgspec.UNSET
+    description: _Description | msgspec.UnsetType = msgspec.UNSET
     state: Literal["disabled", "enabled"] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -98,7 +104,7 @@ class RotateSecret(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The body of a rotation, which SDKs leave out."""
 
     # How long the old secret signs beside the new one; 0 ends it now.
-    overlap_s: int = 86_400
+    overlap_s: Annotated[int, rule(minimum=0, maximum=MAX_OVERLAP_S)] = 86_400
 
 
 class EndpointQuery(msgspec.Struct, frozen=True, kw_only=True):
