@@ -5,7 +5,7 @@ Source: protocol notes §3.5–3.7 (SDK 2.12 types, captures of 2025 and 2026).
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -53,7 +53,7 @@ class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
 
 _line = msgspec.json.Decoder(ResultLine)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_counts = msgspec.json.Decoder(dict[str, int | None])
+_parts = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
 
 # As numbers: bytes are searched for one number much faster than for a text.
@@ -136,9 +136,10 @@ def _batch_usage(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
             # Five minutes is the lifetime unless a request asks for another.
             usage["cache_creation"] = msgspec.Raw(_WRITES % bytes(written))
     elif "cache_creation_input_tokens" in absent:
-        parts = _counts.decode(usage["cache_creation"])
+        parts = _parts.decode(usage["cache_creation"]).values()
+        # What is no count is not ours to refuse: it may be the next thing that backends tell.
         usage["cache_creation_input_tokens"] = msgspec.Raw(
-            _encode(sum(count or 0 for count in parts.values()))
+            _encode(sum(part for part in parts if type(part) is int))
         )
     usage["service_tier"] = _BATCH
     return usage
