@@ -13,7 +13,7 @@ from overnight.model import DeliveryState
 from overnight.pricing.asked import PriceQuestion
 from overnight.telemetry.exposition import MEDIA_TYPE as METRICS
 from overnight.wire.batches import Envelope
-from overnight.wire.headers import API_VERSIONS
+from overnight.wire.headers import API_VERSIONS, MAX_BETAS, MAX_PROFILE_ID
 from overnight.wire.keys import KeyQuestion, LimitsChange
 from overnight.wire.organization import STATUSES, ApiKeyQuestion, NewWorkspace, WorkspaceQuestion
 from overnight.wire.paging import MAX_LIMIT
@@ -92,11 +92,13 @@ def _page(limit: Object) -> tuple[Object, ...]:
 _ONE_LINE: Object = {"type": "string", "minLength": 1, "maxLength": 255}
 _MOMENT: Object = {"type": "string", "format": "date-time"}
 _TRUE_OR_FALSE: Object = {"type": "boolean"}
+_NAMES: Object = {"type": "string", "pattern": "^[!-~ ]*$", "maxLength": MAX_BETAS}
+_PROFILE_ID: Object = {"type": "string", "pattern": "^[!-~]+$", "maxLength": MAX_PROFILE_ID}
 
 _VERSION = _needed(_header("anthropic-version", "Version of the API.", _words(API_VERSIONS)))
-_BETAS = _header("anthropic-beta", "Betas, with commas between them.")
+_BETAS = _header("anthropic-beta", "Betas, with commas between them.", _NAMES)
 _WEBHOOK_BETA = _needed(_header("anthropic-beta", "The beta of webhooks.", _words([BETA])))
-_PROFILE = _header("anthropic-user-profile-id", "Whom the call is for.")
+_PROFILE = _header("anthropic-user-profile-id", "Whom the call is for.", _PROFILE_ID)
 _LIMIT = _limit(MAX_LIMIT)
 _KEYS = (
     _VERSION,

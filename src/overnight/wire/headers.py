@@ -22,8 +22,8 @@ _LIMITS: tuple[tuple[Literal["requests", "input_tokens", "output_tokens"], str],
     ("output_tokens", "anthropic-ratelimit-output-tokens-limit"),
 )
 # Both are kept with a batch and sent on to its backend.
-_MAX_PROFILE_ID = 255
-_MAX_BETAS = 4_096
+MAX_PROFILE_ID = 255
+MAX_BETAS = 4_096
 _visible = re.compile(r"[!-~]+").fullmatch
 # Far above any limit; what is more is no number of ours.
 _MAX_DIGITS = 15
@@ -72,8 +72,8 @@ def betas(headers: Headers) -> tuple[str, ...]:
     Raises: InvalidRequest for what cannot be a name, and for too many of them.
     """
     lists = headers.getall("anthropic-beta", [])
-    if (size := sum(map(len, lists))) > _MAX_BETAS:
-        raise InvalidRequest(f"anthropic-beta: {size} characters, at most {_MAX_BETAS}")
+    if (size := sum(map(len, lists))) > MAX_BETAS:
+        raise InvalidRequest(f"anthropic-beta: {size} characters, at most {MAX_BETAS}")
     names = (name.strip() for names in lists for name in names.split(","))
     found = tuple(dict.fromkeys(name for name in names if name))
     if not all(map(_visible, found)):
@@ -86,10 +86,10 @@ def user_profile_id(headers: Headers) -> str | None:
     values = headers.getall("anthropic-user-profile-id", [])
     if not values:
         return None
-    if len(values) > 1 or len(values[0]) > _MAX_PROFILE_ID or not _visible(values[0]):
+    if len(values) > 1 or len(values[0]) > MAX_PROFILE_ID or not _visible(values[0]):
         raise InvalidRequest(
             "anthropic-user-profile-id: must be sent once, as 1 to "
-            f"{_MAX_PROFILE_ID} visible ASCII characters"
+            f"{MAX_PROFILE_ID} visible ASCII characters"
         )
     return values[0]
 
