@@ -14,6 +14,7 @@ from overnight.dispatch.routing import Routing
 from overnight.dispatch.tally import Calls, Histogram
 from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.progress import Meter
+from overnight.pipeline.treasury import Treasury
 from overnight.pipeline.worker import Worker
 from overnight.telemetry.table import TABLE
 
@@ -54,11 +55,18 @@ class Reader:
     """Reads the counters of one process. To be used on its event loop, which changes them."""
 
     def __init__(
-        self, *, lanes: Lanes, meter: Meter, clock: Clock, worker: Worker | None = None
+        self,
+        *,
+        lanes: Lanes,
+        meter: Meter,
+        treasury: Treasury,
+        clock: Clock,
+        worker: Worker | None = None,
     ) -> None:
         self._lanes = _numbered(lanes)
         self._routing = lanes.routing
         self._meter = meter
+        self._treasury = treasury
         self._clock = clock
         self._worker = worker
 
@@ -73,6 +81,7 @@ class Reader:
             self._read_limits(reading, lane.gate, values, now_s)
         if self._worker is not None:
             _read_worker(reading, self._worker)
+        _read_budgets(reading, self._treasury)
         reading.add("overnight_batches_running", self._meter.running)
         reading.add("overnight_requests_open", self._meter.open_requests)
         reading.add("overnight_build_info", 1, __version__)
@@ -173,6 +182,13 @@ def _read_worker(reading: Reading, worker: Worker) -> None:
     reading.add("overnight_shards_claimed_total", leaser.claimed_again, "again")
     reading.add("overnight_shards_freed_total", leaser.freed)
     reading.add("overnight_leases_lost_total", worker.lost)
+
+
+def _read_budgets(reading: Reading, treasury: Treasury) -> None:
+    reading.add("overnight_budget_refusals_total", treasury.refusals)
+    reading.add("overnight_budget_stops_total", treasury.stops)
+    for percent, count in treasury.warnings.items():
+        reading.add("overnight_budget_warnings_total", count, str(percent))
 
 
 def _numbered(lanes: Lanes) -> Sequence[_Numbered]:

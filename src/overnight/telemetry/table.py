@@ -44,6 +44,7 @@ LABELS: Mapping[str, str] = {
     "`sendable`, `held_back` (for the leader of their prefix) or `retry` (for their next attempt).",
     "lease": "`first`, or `again` when the shard was somebody's before: of a worker that died, "
     "was stopped or lost it.",
+    "percent": "Of a budget, how much is used: `50`, `80` or `100`.",
     "urgent": "`true` for a turn that a batch got because it may not end in time.",
     "version": "Of Overnight.",
 }
@@ -140,6 +141,14 @@ SECTIONS: Mapping[str, tuple[Metric, ...]] = {
                "Shards taken from workers that are dead, for anyone to claim."),
         Metric("overnight_leases_lost_total", "counter",
                "Shards that another worker took over while this one worked on them."),
+    ),
+    "Budgets": (
+        Metric("overnight_budget_refusals_total", "counter",
+               "Batches and real-time calls refused because of a budget."),
+        Metric("overnight_budget_stops_total", "counter",
+               "Batches of which nothing more was sent because a budget was used up."),
+        Metric("overnight_budget_warnings_total", "counter",
+               "Budgets that reached a level for the first time in their period.", ("percent",)),
     ),
     "The whole service": (
         Metric("overnight_batches_running", "gauge",
