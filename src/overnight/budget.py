@@ -147,6 +147,7 @@ def refuse(
     the documented text (protocol notes §8.4).
     """
     used, left = spend.used_usd + spend.reserved_usd, spend.left_usd(budget.limit_usd)
+    limit = shown_small(budget.limit_usd)
     amounts: dict[str, str] = {"scope": budget.scope, "period": budget.period}
     told = [] if left or budget.period == "once" else [_reached(budget, now)]
     if cost is not None:
@@ -157,8 +158,10 @@ def refuse(
         told.append(f"That is more than is left of {budget.title}." if left else "")
     else:
         told.append(
-            f"Of {budget.title}, {shown_small(budget.limit_usd)}, {shown_small(used)} is used or "
-            f"reserved and {shown_small(left)} is left."
+            f"Its budget is {limit}."
+            if budget.scope == "batch"
+            else f"Of {budget.title}, {limit}, {shown_small(used)} is used or reserved and "
+            f"{shown_small(left)} is left."
         )
         amounts |= {
             "limit_usd": exact(budget.limit_usd),
@@ -192,5 +195,5 @@ _HINTS: dict[BudgetScope, str] = {
     "organization": "an administrator can raise it: overnight budgets set USD",
     "workspace": "an administrator can raise it: overnight budgets set USD --workspace NAME",
     "key": "an administrator can raise it: overnight budgets set USD --key ID",
-    "batch": "send a higher overnight-max-cost-usd, fewer requests, or a lower max_tokens",
+    "batch": "give it a higher overnight-max-cost-usd, fewer requests, or a lower max_tokens",
 }

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tests.conformance.test_store import HERE, a_batch, claim, ended, planned, record, recording
 from tests.conformance.test_store import stored as stored_batches
+from tests.support.money import TARIFF, a_treasury
 from tests.support.service import START, settings_for
 
 from overnight.access.keys import workspace_id
@@ -18,6 +19,7 @@ from overnight.errors import QueueFull, RateLimited
 from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Acceptor, Submission, queue_full
 from overnight.pipeline.wake import Wakes
+from overnight.pricing.bounds import Bounder
 from overnight.store import batches, workspaces
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
@@ -88,6 +90,8 @@ def an_acceptor(database: Database, folder: Path, clock: MovableClock) -> Accept
         objects=ObjectDirectory(folder / "objects"),
         clock=clock,
         wakes=Wakes(),
+        treasury=a_treasury(database, clock),
+        bounder=Bounder(TARIFF.book),
         max_requests=100,
         processing_window_s=60,
         retention_s=60,

@@ -1,4 +1,4 @@
-"""The Admin API as the commands `workspaces` and `keys` use it."""
+"""The Admin API as the commands `workspaces`, `keys` and `budgets` use it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
@@ -6,6 +6,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from overnight.budget import RecurringPeriod
 from overnight.cli.client import PAGE_ROWS, Client
 from overnight.errors import InvalidRequest, NotFound
 from overnight.tenancy import LimitName
@@ -17,9 +18,17 @@ from overnight.wire.rate_limits import (
     WorkspaceRateLimit,
     WorkspaceRateLimitPage,
 )
+from overnight.wire.spend_limits import (
+    SpendLimit,
+    SpendLimitDeleted,
+    SpendScope,
+    SpendSummary,
+    SpendSummaryPage,
+)
 
 WORKSPACES = "/v1/organizations/workspaces"
 KEYS = "/overnight/v1/keys"
+SPEND_LIMITS = "/v1/organizations/spend_limits"
 
 Row = TypeVar("Row", WorkspaceObject, KeyDocument)
 
@@ -58,6 +67,25 @@ class Organization:
         types = {name: of for of, name in LIMITERS.items()}
         values = [{"type": types[name], "value": value} for name, value in changed.items()]
         self._client.post(path, {"limits": values}, WorkspaceRateLimit)
+
+    def set_budget(self, scope: SpendScope, period: RecurringPeriod, cents: int) -> SpendLimit:
+        body = {"scope": scope, "period": period, "amount": str(cents)}
+        return self._client.post(SPEND_LIMITS, body, SpendLimit)
+
+    def budgets(self) -> Iterator[SpendSummary]:
+        """Give all budgets with what is spent of them, the newest first."""
+        page = ""
+        while True:
+            path = f"{SPEND_LIMITS}/effective?limit={PAGE_ROWS}{page}"
+            found = self._client.get(path, SpendSummaryPage)
+            yield from found.data
+            if found.next_page is None:
+                return
+            page = f"&page={quote(found.next_page)}"
+
+    def remove_budget(self, budget_id: str) -> SpendLimitDeleted:
+        path = f"{SPEND_LIMITS}/{quote(budget_id, safe='')}"
+        return self._client.remove(path, SpendLimitDeleted)
 
     def create_key(self, question: Mapping[str, Any]) -> NewKeyDocument:
         return self._client.post(KEYS, question, NewKeyDocument)

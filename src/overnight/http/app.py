@@ -36,6 +36,7 @@ from overnight.http import (
     prices,
     rate_limits,
     reports,
+    spend_limits,
     webhooks,
 )
 from overnight.http.service import CALLER, RATE, WORKSPACE, HttpRequest, Service
@@ -64,6 +65,7 @@ def routes(settings: Settings) -> list[HTTPRouteHandler]:
         *prices.routes,
         *rate_limits.routes,
         *reports.routes,
+        *spend_limits.routes,
         *webhooks.routes,
     ]
 

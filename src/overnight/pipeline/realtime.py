@@ -179,7 +179,7 @@ class RealTime:
         finally:
             if not charged:
                 # It broke off; what came so far was given.
-                self._till.owe(_spent(account, nothing), payment.settle)
+                self._till.owe(_spent(account, nothing), then=payment.settle)
             self._conclude(lane, passed, account)
 
     def _conclude(self, lane: Lane, passed: Pass, account: Account) -> None:

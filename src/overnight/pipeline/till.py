@@ -120,7 +120,7 @@ class Till:
                 "nor charged"
             ) from None
 
-    def owe(self, spent: Spent, then: Callable[[], None]) -> None:
+    def owe(self, spent: Spent, *, then: Callable[[], None] = lambda: None) -> None:
         """Charge what was given already, as soon as that can be stored; `then` is called."""
         waiting = self._add(spent)
         if waiting is None:

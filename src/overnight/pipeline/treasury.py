@@ -126,7 +126,7 @@ class Treasury:
 
     async def start(self) -> None:
         """Take back what dead processes hold, and learn which budgets there are."""
-        await self._look_around()
+        await self.look_around()
 
     async def run(self) -> None:
         """Fill purses until canceled."""
@@ -135,7 +135,7 @@ class Treasury:
             timely = await self._wait()
             try:
                 if timely:
-                    await self._look_around()
+                    await self.look_around()
                 await self._look(all_of_them=timely)
                 pause_s = _RETRY_FIRST_S
             except DBAPIError as error:
@@ -312,7 +312,7 @@ class Treasury:
         self._all_due_at = loop.time() + self._interval_s
         return True
 
-    async def _look_around(self) -> None:
+    async def look_around(self) -> None:
         """Learn which budgets there are now, and take back what dead processes hold."""
         presence = self._database.presence
         await asyncio.to_thread(presence.announce, self._owner)

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, inspect, text
 
 from overnight.errors import ConfigInvalid
 
-HEAD = "0006"
+HEAD = "0007"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any constant will do; it keeps two starting processes from migrating at once.
