@@ -137,19 +137,25 @@ def advance(
 
 
 def refuse(
-    budget: Budget, spend: Spend, *, what: str, cost: Estimated | None, now: datetime
+    budget: Budget,
+    spend: Spend,
+    *,
+    what: Literal["batch", "call"],
+    cost: Estimated | None,
+    now: datetime,
 ) -> BudgetExceeded:
     """Make the refusal of a batch or a call: what it costs, what is used, what is left.
 
     `cost` is None when nothing is left, whatever it would be.
 
-    The numbers of an organization are not told to its workspaces. A budget that is used up has
-    the documented text (protocol notes §8.4).
+    The numbers of an organization are not told to its workspaces. The documented text (protocol
+    notes §8.4) comes first where not even one call is paid any more.
     """
     used, left = spend.used_usd + spend.reserved_usd, spend.left_usd(budget.limit_usd)
     limit = shown_small(budget.limit_usd)
     amounts: dict[str, str] = {"scope": budget.scope, "period": budget.period}
-    told = [] if left or budget.period == "once" else [_reached(budget, now)]
+    reached = (what == "call" or not left) and budget.period != "once"
+    told = [_reached(budget, now)] if reached else []
     if cost is not None:
         least, most = shown_small(cost.low_usd), shown_small(cost.high_usd)
         told.append(f"This {what} costs at least {least}, at most {most}.")

@@ -18,6 +18,7 @@ from overnight.clock import MovableClock
 from overnight.errors import QueueFull, RateLimited
 from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Acceptor, Submission, queue_full
+from overnight.pipeline.treasury import Treasury
 from overnight.pipeline.wake import Wakes
 from overnight.pricing.bounds import Bounder
 from overnight.store import batches, workspaces
@@ -84,15 +85,22 @@ async def pieces(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def an_acceptor(database: Database, folder: Path, clock: MovableClock) -> Acceptor:
+def an_acceptor(
+    database: Database,
+    folder: Path,
+    clock: MovableClock,
+    treasury: Treasury | None = None,
+    *,
+    max_requests: int = 100,
+) -> Acceptor:
     return Acceptor(
         database=database,
         objects=ObjectDirectory(folder / "objects"),
         clock=clock,
         wakes=Wakes(),
-        treasury=a_treasury(database, clock),
+        treasury=treasury or a_treasury(database, clock),
         bounder=Bounder(TARIFF.book),
-        max_requests=100,
+        max_requests=max_requests,
         processing_window_s=60,
         retention_s=60,
     )

@@ -30,6 +30,7 @@ class Purse:
         "taken_usd",
         "used_usd",
         "valid_until_s",
+        "waiting_usd",
     )
 
     def __init__(self, budget: Budget) -> None:
@@ -42,8 +43,9 @@ class Purse:
         self.settled_usd = ZERO
         # Taken since then.
         self.taken_usd = ZERO
-        # Of the next call, while that cannot be paid; 0 when none waits.
+        # Of calls that could not be paid since then: of the least of them, and of all together.
         self.needed_usd = ZERO
+        self.waiting_usd = ZERO
         # The last look brought nothing, and nothing was given back since.
         self.fruitless = False
         # As last told: spent, held by other processes, and what is left besides.
@@ -60,6 +62,7 @@ class Purse:
         if self.open_usd + self.settled_usd + usd <= self.held_usd and now_s < self.valid_until_s:
             return True
         self.needed_usd = min(self.needed_usd, usd) if self.needed_usd else usd
+        self.waiting_usd += usd
         return False
 
     def take(self, usd: Decimal) -> None:
@@ -81,17 +84,20 @@ class Purse:
         """Begin to ask for another advance: until the answer only what is under way is held."""
         asked = Asked(self)
         self.held_usd = self.open_usd + self.settled_usd
-        self.taken_usd = self.needed_usd = ZERO
+        self.taken_usd = self.needed_usd = self.waiting_usd = ZERO
         return asked
 
     def is_known(self, now_s: float) -> bool:
-        """Tell whether the budget was looked at lately, and since a call last waited for it."""
-        return not self.needed_usd and now_s < self.valid_until_s
+        """Tell whether the budget was looked at lately."""
+        return now_s < self.valid_until_s
 
     def is_dry(self, usd: Decimal, now_s: float) -> bool:
-        """Tell whether a call cannot be paid and nothing that could be given back would help."""
+        """Tell whether a call cannot be paid and nothing that could be given back would help.
+
+        False, too, when the budget was not looked at since a call could not be paid.
+        """
         free = not (self.open_usd or self.settled_usd or self.others_usd)
-        return free and usd > self.left_usd and self.is_known(now_s)
+        return free and usd > self.left_usd and not self.needed_usd and self.is_known(now_s)
 
 
 class Asked:
@@ -104,8 +110,8 @@ class Asked:
         # What the database counts by the time that it answers.
         self.settled_usd = purse.settled_usd
         self.needed_usd = purse.needed_usd
-        # As much again as was taken lately, and as much on top: twice as long until next time.
-        self.wanted_usd = 2 * purse.taken_usd
+        # For those who wait, and for twice as much as was taken lately: so looks become rare.
+        self.wanted_usd = purse.waiting_usd + 2 * purse.taken_usd
 
     def granted(
         self,

@@ -34,6 +34,8 @@ _RETRY_FIRST_S = 0.1
 _RETRY_CAP_S = 5.0
 # Batches whose purses are remembered; beyond that they are looked up again.
 _MAX_REMEMBERED = 10_000
+# An advance is at most half of what is left: of many calls at once some need another look.
+_TRIES = 3
 # Nobody knows when calls under way end; it is worth asking again soon.
 _RESERVED_WAIT_S = 1.0
 
@@ -210,7 +212,7 @@ class Treasury:
             self.refuse_unpriced(of[0].title, [model])
             return NOTHING
         purses, usd = tuple(map(self._purse, of)), bounds.high_usd
-        for _ in range(2):
+        for _ in range(_TRIES):
             payment = self.take(purses, usd, self._clock.seconds())
             if payment is not None:
                 return payment
