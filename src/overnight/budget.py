@@ -21,7 +21,7 @@ RECURRING: tuple[RecurringPeriod, ...] = get_args(RecurringPeriod)
 MAX_USD = 10**9
 _MAX_DECIMALS = 9
 # Percent of a budget at which somebody is told, once in a period.
-LEVELS = (50, 80, 100)
+LEVELS: tuple[int, ...] = (50, 80, 100)
 
 _NAMES = {"organization": "the organization", "batch": "this batch"}
 

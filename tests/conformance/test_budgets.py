@@ -25,6 +25,7 @@ from overnight.pipeline.till import Spent, Till
 from overnight.pipeline.treasury import Treasury
 from overnight.pricing.bounds import Bounds
 from overnight.store import budgets
+from overnight.store.budgets import Past
 from overnight.store.database import Database
 
 HERE, THERE = WorkspaceId("wrkspc_01here"), WorkspaceId("wrkspc_01there")
@@ -53,8 +54,8 @@ async def made(database: Database, budget: Budget) -> Budget:
 
 
 async def spend(database: Database, budget: Budget, now: datetime = START) -> Spend:
-    since = rules.since(budget.period, now)
-    return await database.read(lambda c: budgets.spend(c, budget, since=since, price=TARIFF.price))
+    past = Past(rules.since(budget.period, now))
+    return await database.read(lambda c: budgets.spend(c, budget, past=past, price=TARIFF.price))
 
 
 @contextlib.asynccontextmanager
@@ -94,13 +95,14 @@ async def test_calls_count_against_their_key_their_workspace_and_the_organizatio
         await till.charge(Spent(HERE, MODEL, CENT, "apikey_01a"))
         await till.charge(Spent(HERE, MODEL, CENT, "apikey_01b"))
         await till.charge(Spent(THERE, MODEL, CENT))
-    found = [
-        (await spend(database, a_budget("1", scope=scope, of=of))).used_usd
-        for scope, of in (
-            ("key", "apikey_01a"), ("workspace", HERE), ("organization", ""), ("key", "apikey_01c"),
-        )
-    ]  # fmt: skip
-    assert found == [Decimal(usd) for usd in ("0.01", "0.02", "0.03", "0")]
+    spenders: list[tuple[BudgetScope, str, str]] = [
+        ("key", "apikey_01a", "0.01"),
+        ("key", "apikey_01c", "0"),
+        ("workspace", HERE, "0.02"),
+        ("organization", "", "0.03"),
+    ]
+    for scope, of, usd in spenders:
+        assert await spend(database, a_budget("1", scope=scope, of=of)) == Spend(Decimal(usd))
 
 
 async def test_a_period_begins_with_nothing_spent(database: Database, clock: MovableClock) -> None:
@@ -116,6 +118,26 @@ async def test_a_period_begins_with_nothing_spent(database: Database, clock: Mov
     ends = [rules.until(period, START) for period in rules.RECURRING]
     assert [(end.month, end.day) for end in ends] == [(11, 23), (11, 23), (12, 1)]
     assert rules.until("monthly", datetime(2026, 12, 31, 23, 59, tzinfo=UTC)).year == 2027
+
+
+async def test_what_was_spent_hours_ago_counts_as_well(
+    database: Database, clock: MovableClock, treasuries: list[Treasury]
+) -> None:
+    await made(database, a_budget("0.03"))
+    call = Bounds(Decimal(0), Decimal("0.01"))
+    async with open_till(database, clock) as till:
+        for _ in range(3):
+            await treasuries[0].look_around()
+            payment = await treasuries[0].pay(HERE, None, call, model=MODEL)
+            await till.charge(Spent(HERE, MODEL, CENT))
+            payment.settle()
+            clock.advance(timedelta(hours=3))
+    with pytest.raises(BudgetExceeded, match=r"\$0.03 is used or reserved and \$0.00 is left"):
+        await treasuries[0].pay(HERE, None, call, model=MODEL)
+    # START is 06:40; at midnight it begins anew.
+    clock.advance(timedelta(hours=9))
+    payment = await treasuries[0].pay(HERE, None, call, model=MODEL)
+    payment.give_back()
 
 
 async def test_a_batch_that_runs_counts_with_what_it_used_and_what_its_rest_costs_at_least(
@@ -152,7 +174,7 @@ async def test_what_a_process_holds_is_not_there_for_others_until_it_expires(
         await database.write(
             lambda c, usd=usd: budgets.hold(c, budget.id, ONE, Decimal(usd), until=until)  # type: ignore[misc]
         )
-    assert (await others(ONE), await others(TWO)) == (0, Decimal("0.30"))
+    assert (await others(ONE), await others(TWO)) == (Decimal(0), Decimal("0.30"))
     assert await others(TWO, until) == 0
     assert await database.read(budgets.owners) == [ONE]
     await database.write(lambda c: budgets.release(c, [ONE]))
@@ -175,7 +197,7 @@ async def test_to_set_a_budget_again_changes_it_in_place(database: Database) -> 
     first = await made(database, a_budget("1"))
     again = await made(database, a_budget("2"))
     other = await made(database, a_budget("3", period="weekly"))
-    assert (again.id, again.limit_usd) == (first.id, 2) and other.id != first.id
+    assert (again.id, again.limit_usd) == (first.id, Decimal(2)) and other.id != first.id
     assert {b.id for b in await database.read(budgets.recurring)} == {first.id, other.id}
     assert await database.write(lambda c: budgets.remove(c, first.id))
     assert not await database.write(lambda c: budgets.remove(c, BudgetId("spl_01\0")))

@@ -77,7 +77,7 @@ def set_(
         out.document(msgspec.to_builtins(made))
         return
     out.data(made.id)
-    out.note(f"{period} budget of {_named(made.scope)}: {shown(amount)}")
+    out.note(f"{period} budget of {_named(organization, made.scope)}: {shown(amount)}")
 
 
 @budgets.command("list")
@@ -90,15 +90,17 @@ def list_(out: Output, base_url: str | None) -> None:
     Example:
       overnight budgets list
     """
-    rows = list(Organization(base_url).budgets())
+    organization = Organization(base_url)
+    rows = list(organization.budgets())
     if out.as_json:
         out.document(msgspec.to_builtins(rows))
         return
     if not rows:
         out.note("no budgets\n\nhint: overnight budgets set USD --workspace NAME")
         return
-    for row in rows:
-        out.data(_row(row))
+    names = [_named(organization, row.scope) for row in rows]
+    for row, name in zip(rows, names, strict=True):
+        out.data(_row(row, name, width=max(map(len, names))))
 
 
 @budgets.command()
@@ -123,15 +125,16 @@ def remove(
     organization = Organization(base_url)
     scope = _scope(organization, workspace, key)
     found = [b for b in organization.budgets() if (b.scope, b.period) == (scope, period)]
+    name = _named(organization, scope)
     if not found:
-        raise NotFound(f"{_named(scope)} has no {period} budget", hint="overnight budgets list")
+        raise NotFound(f"{name} has no {period} budget", hint="overnight budgets list")
     limit = shown(Decimal(found[0].overnight.limit_usd))
-    confirm(f"Remove the {period} budget of {_named(scope)}, {limit}?", yes=yes)
+    confirm(f"Remove the {period} budget of {name}, {limit}?", yes=yes)
     gone = organization.remove_budget(found[0].spend_limit_id)
     if out.as_json:
         out.document(msgspec.to_builtins(gone))
     else:
-        out.note(f"{period} budget of {_named(scope)} removed")
+        out.note(f"{period} budget of {name} removed")
 
 
 def _scope(organization: Organization, workspace: str | None, key: str | None) -> SpendScope:
@@ -144,21 +147,21 @@ def _scope(organization: Organization, workspace: str | None, key: str | None) -
     return SpendScope(type="organization")
 
 
-def _named(scope: SpendScope) -> str:
+def _named(organization: Organization, scope: SpendScope) -> str:
     if scope.type == "organization":
         return "the organization"
-    return f"{scope.type.removeprefix('api_')} {scope.workspace_id or scope.api_key_id}"
+    if scope.workspace_id is not None:
+        return f"workspace {organization.names.get(scope.workspace_id, scope.workspace_id)}"
+    return f"key {scope.api_key_id}"
 
 
-def _row(row: SpendSummary) -> str:
+def _row(row: SpendSummary, name: str, *, width: int) -> str:
     of = row.overnight
-    limit, used, reserved, left = (
-        shown_small(Decimal(usd))
-        for usd in (of.limit_usd, of.used_usd, of.reserved_usd, of.left_usd)
-    )
+    amounts = (of.limit_usd, of.used_usd, of.reserved_usd, of.left_usd)
+    limit, used, reserved, left = (shown_small(Decimal(usd)) for usd in amounts)
     share = "" if of.used_percent is None else f" ({of.used_percent:g}%)"
     also = f", {reserved} reserved" if Decimal(of.reserved_usd) else ""
     return (
-        f"{row.spend_limit_id}  {row.period:8}  {_named(row.scope):36}  {limit:>12}  "
+        f"{row.spend_limit_id}  {row.period:8}  {name:{width}}  {limit:>10}  "
         f"used {used}{share}{also}, left {left}"
     )

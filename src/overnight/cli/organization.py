@@ -1,6 +1,7 @@
 """The Admin API as the commands `workspaces`, `keys` and `budgets` use it."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -51,6 +52,11 @@ class Organization:
         """Give all workspaces, the newest first."""
         query = {"include_default": "true", "include_archived": str(with_archived).lower()}
         return self._rows(WORKSPACES, query, Page[WorkspaceObject])
+
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """Give the names of all workspaces by their ids."""
+        return {row.id: row.name for row in self.workspaces(with_archived=True)}
 
     def archive_workspace(self, workspace_id: str) -> WorkspaceObject:
         path = f"{WORKSPACES}/{quote(workspace_id, safe='')}/archive"

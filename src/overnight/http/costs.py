@@ -22,6 +22,7 @@ from overnight.pricing.statement import Quoted, Standing, Statement, Stop
 from overnight.store import batches, estimates, ledger
 from overnight.store import budgets as store
 from overnight.store.batches import UsageByModel
+from overnight.store.budgets import Past
 from overnight.store.estimates import Estimated
 
 _MAX_USD = 10**15
@@ -108,8 +109,8 @@ async def _standings(service: Service, batch: Batch) -> list[Standing]:
         for budget in service.treasury.budgets_of(batch.workspace_id, batch.key_id, batch):
             if budget.scope == "organization":
                 continue
-            since = rules.since(budget.period, now)
-            spend = store.spend(connection, budget, since=since, price=service.tariff.price)
+            past = Past(rules.since(budget.period, now))
+            spend = store.spend(connection, budget, past=past, price=service.tariff.price)
             standing = Standing(
                 scope=budget.scope,
                 period=budget.period,

@@ -17,6 +17,7 @@ from overnight.http.organization import MAX_BODY_BYTES, find_key, find_workspace
 from overnight.http.service import AService, HttpRequest, Service, caller_of
 from overnight.logs import Logger
 from overnight.store import budgets
+from overnight.store.budgets import Past
 from overnight.store.listing import Place
 from overnight.wire.headers import api_version
 from overnight.wire.paging import PageQuery, read_page_query
@@ -148,7 +149,7 @@ def _standings(
             budgets.spend(
                 connection,
                 budget,
-                since=rules.since(budget.period, now),
+                past=Past(rules.since(budget.period, now)),
                 price=service.tariff.price,
             ),
         )

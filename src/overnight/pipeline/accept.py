@@ -4,7 +4,7 @@ import asyncio
 import filecmp
 import mmap
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -57,7 +57,9 @@ class _Checked(NamedTuple):
 
     requests: int
     # None where no budget holds.
-    cost: Estimated | None
+    cost: Estimated | None = None
+    # Models whose price is unknown.
+    unpriced: Collection[str] = ()
 
 
 class Acceptor:
@@ -97,6 +99,7 @@ class Acceptor:
         Unavailable when the disk or the database cannot take it.
         """
         of = self._treasury.budgets_of(submission.workspace_id, submission.key_id)
+        await self._treasury.recall(of)
         if (submission.queue_limits or of) and submission.idempotency_key is None:
             await self._database.read(lambda c: self._refuse_early(c, submission, of))
         batch_id = new_batch_id()
@@ -105,6 +108,8 @@ class Acceptor:
             writer = await asyncio.to_thread(self._objects.writer, key)
             try:
                 checked = await self._store(writer, body, submission, of)
+                whose = of[0].title if of else "the budget of this batch"
+                self._treasury.refuse_unpriced(whose, checked.unpriced)
             finally:
                 await asyncio.to_thread(writer.abandon)
         except BaseException as error:
@@ -155,7 +160,7 @@ class Acceptor:
     def _check(self, body: mmap.mmap, submission: Submission, of: Sequence[Budget]) -> _Checked:
         envelope = read_envelope(body, max_requests=self._max_requests)
         if not of and submission.max_cost_usd is None:
-            return _Checked(len(envelope.requests), None)
+            return _Checked(len(envelope.requests))
         costs = total(
             Counter(
                 found
@@ -166,10 +171,8 @@ class Acceptor:
             tier="batch",
             on=self._clock.now().date(),
         )
-        self._treasury.refuse_unpriced(
-            of[0].title if of else "the budget of this batch", costs.unpriced
-        )
-        return _Checked(len(envelope.requests), Estimated(*costs.bounds))
+        # Not refused here: a traceback would hold views on the body.
+        return _Checked(len(envelope.requests), Estimated(*costs.bounds), costs.unpriced)
 
     def _batch(
         self,

@@ -8,7 +8,7 @@ docs/decisions/0043-budgets.md.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -28,6 +28,7 @@ from overnight.pipeline.wake import Wakes
 from overnight.pricing.bounds import Bounds
 from overnight.pricing.tariff import Tariff
 from overnight.store import batches, budgets
+from overnight.store.budgets import Past
 from overnight.store.database import Database
 
 _RETRY_FIRST_S = 0.1
@@ -84,6 +85,11 @@ class _Told(NamedTuple):
     warned_percent: int
 
 
+class _Recalled(NamedTuple):
+    since: datetime
+    past: Past
+
+
 class Treasury:
     """The purses of one process."""
 
@@ -112,10 +118,13 @@ class Treasury:
         self._budgets: dict[tuple[BudgetScope, str], list[Budget]] = {}
         self._purses: dict[BudgetId, Purse] = {}
         self._of_batch: dict[BatchId, tuple[Purse, ...]] = {}
-        # Batches to be stopped, by which budget.
+        # Batches to be stopped, by which budget; and budgets that did not pay for a call.
         self._stops: dict[BatchId, Budget] = {}
+        self._used_up: dict[BudgetId, Budget] = {}
         # As last seen: what is used, and in which period which level was told of.
         self._used: dict[BudgetId, Decimal] = {}
+        # What was charged long enough ago to be final.
+        self._past: dict[BudgetId, _Recalled] = {}
         self._warned: dict[BudgetId, tuple[datetime, int]] = {}
         # A purse is empty, or a batch is to be stopped.
         self._due = asyncio.Event()
@@ -224,6 +233,7 @@ class Treasury:
             raise Unavailable("The database does not tell what is left of a budget; try again soon")
         for purse in purses:
             if usd > purse.left_usd:
+                self._used_up[purse.budget.id] = purse.budget
                 spend = Spend(purse.used_usd)
                 cost, now = Estimated(*bounds), self._clock.now()
                 raise rules.refuse(purse.budget, spend, what="call", cost=cost, now=now)
@@ -240,7 +250,25 @@ class Treasury:
     def stop(self, batch_id: BatchId, budget: Budget) -> None:
         """Have nothing more sent of a batch."""
         self._stops[batch_id] = budget
+        self._used_up[budget.id] = budget
         self._due.set()
+
+    async def recall(self, of: Iterable[Budget]) -> None:
+        """Sum up what was charged in earlier hours, so that nobody has to do it for each call."""
+        now = self._clock.now()
+        for budget in of:
+            since, until = rules.since(budget.period, now), _final(now)
+            known = self._past.get(budget.id)
+            if budget.scope == "batch" or until <= since:
+                continue
+            if known is None or (known.since, known.past.until) != (since, until):
+                charged = partial(budgets.charged, budget=budget, since=since, until=until)
+                usd = await self._database.read(charged)
+                self._past[budget.id] = _Recalled(since, Past(until, usd))
+
+    def _past_of(self, budget: Budget, now: datetime) -> Past:
+        since, known = rules.since(budget.period, now), self._past.get(budget.id)
+        return known.past if known is not None and known.since == since else Past(since)
 
     def refuse_unaffordable(
         self,
@@ -263,9 +291,12 @@ class Treasury:
             found = budgets.current(connection, budget, locked=own is not None)
             if found is None:
                 continue
-            since = rules.since(found.period, now)
             spend = budgets.spend(
-                connection, found, since=since, price=self._tariff.price, without=own
+                connection,
+                found,
+                past=self._past_of(found, now),
+                price=self._tariff.price,
+                without=own,
             )
             if found.scope != "batch":
                 self._used[found.id] = spend.used_usd
@@ -343,6 +374,7 @@ class Treasury:
         self._due.clear()
         try:
             await self._stop_batches()
+            await self._warn_of_used_up()
             for purse in list(self._in_need(all_of_them=all_of_them)):
                 await self._fill(purse)
         finally:
@@ -362,6 +394,7 @@ class Treasury:
         """Drop a purse that nobody uses; whoever needs it again gets another."""
         self._purses.pop(budget_id, None)
         self._used.pop(budget_id, None)
+        self._past.pop(budget_id, None)
         self._warned.pop(budget_id, None)
         self._of_batch.clear()
 
@@ -373,17 +406,32 @@ class Treasury:
             if stopped:
                 self.stops += 1
                 log.warning(
-                    "batch stopped by a budget", batch=batch_id, of=budget.of, rest=self._rest_as
+                    "batch stopped by a budget",
+                    batch=batch_id,
+                    budget=budget.id,
+                    scope=budget.scope,
+                    rest=self._rest_as,
                 )
                 self._wakes.stopped.ring()
 
+    async def _warn_of_used_up(self) -> None:
+        """Tell of budgets of which no call is paid any more, whatever is left of them."""
+        for budget in list(self._used_up.values()):
+            since = rules.since(budget.period, self._clock.now())
+            told = partial(budgets.warn, budget=budget, percent=LEVELS[-1], since=since)
+            if await self._database.write(told):
+                self._warn(budget, LEVELS[-1])
+            del self._used_up[budget.id]
+
     async def _fill(self, purse: Purse) -> None:
         """Ask for what the purse needs. Raises: DBAPIError; then it holds what it held or less."""
+        await self.recall([purse.budget])
         now, until_s = self._clock.now(), self._clock.seconds() + self._lease_s
         since = rules.since(purse.budget.period, now)
         until = now + timedelta(seconds=self._lease_s)
         noted = self._warned.get(purse.budget.id)
         warned = noted[1] if noted is not None and noted[0] == since else 0
+        past = self._past_of(purse.budget, now)
         asked = purse.begin()
 
         def ask(connection: Connection) -> _Told | None:
@@ -392,7 +440,7 @@ class Treasury:
                 budgets.hold(connection, purse.budget.id, self._owner, Decimal(0), until=until)
                 return None
             used_usd = budgets.spend(
-                connection, budget, since=since, price=self._tariff.price
+                connection, budget, past=past, price=self._tariff.price
             ).used_usd
             others_usd = budgets.held_by_others(connection, budget.id, self._owner, now=now)
             held_usd = rules.advance(
@@ -428,19 +476,19 @@ class Treasury:
         self._used[told.budget.id] = told.used_usd
         self._warned[told.budget.id] = since, rules.level(told.used_usd, told.budget.limit_usd)
         if told.warned_percent:
-            self._warn(told)
+            self._warn(told.budget, told.warned_percent)
 
-    def _warn(self, told: _Told) -> None:
-        budget = told.budget
-        self.warnings[told.warned_percent] += 1
+    def _warn(self, budget: Budget, percent: int) -> None:
+        self.warnings[percent] += 1
         log.warning(
-            "budget used",
+            "budget used up" if percent == LEVELS[-1] else "budget used",
             budget=budget.id,
-            of=budget.of,
+            scope=budget.scope,
+            subject=budget.subject_id,
             period=budget.period,
-            percent=told.warned_percent,
-            used_usd=str(told.used_usd),
-            limit_usd=str(budget.limit_usd),
+            percent=percent,
+            used_usd=f"{self._used.get(budget.id, 0):f}",
+            limit_usd=f"{budget.limit_usd:f}",
         )
 
     def _purse(self, budget: Budget) -> Purse:
@@ -448,6 +496,14 @@ class Treasury:
         if found is None:
             found = self._purses[budget.id] = Purse(budget)
         return found
+
+
+def _final(now: datetime) -> datetime:
+    """Say up to when charges are there: none comes more than an hour late.
+
+    But for calls of an outage as long; they are found within the next hour.
+    """
+    return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 
 
 def _own(batch: Batch) -> Budget:

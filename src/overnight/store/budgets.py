@@ -37,6 +37,13 @@ from overnight.store.schema import advances, batches, budgets, charges, from_us,
 Price = Callable[[UsageByModel, date], Decimal]
 
 
+class Past(NamedTuple):
+    """What was charged since a period began up to a moment, after which it is asked for."""
+
+    until: datetime
+    usd: Decimal = Decimal(0)
+
+
 def set_limit(connection: Connection, budget: Budget) -> Budget:
     """Add a budget, or change the limit of that for the same scope and period; gives what holds."""
     row = connection.execute(
@@ -135,18 +142,18 @@ def spend(
     connection: Connection,
     budget: Budget,
     *,
-    since: datetime,
+    past: Past,
     price: Price,
     without: BatchId | None = None,
 ) -> Spend:
-    """Tell what is spent of a budget since its period began, but for one batch.
+    """Tell what is spent of a budget in its present period, but for one batch.
 
     A batch that runs counts in the present period, with what it has used; when it ends, in that
     of its end, with what it is charged.
     """
     # In one statement: a batch that ends between two would be counted twice, or not at all.
-    asked = union_all(_running(budget), _charged(budget, since))
-    charged = Decimal(0)
+    asked = union_all(_running(budget), _charged(budget, past.until))
+    charged = past.usd
     runs: dict[BatchId | None, _Run] = {}
     for row in connection.execute(asked):
         if row.batch_id is None:
@@ -162,6 +169,13 @@ def spend(
     runs.pop(without, None)
     used = charged + sum((price(run.usage, run.on) for run in runs.values()), Decimal(0))
     return Spend(used, sum((run.reserved_usd for run in runs.values()), Decimal(0)))
+
+
+def charged(connection: Connection, budget: Budget, *, since: datetime, until: datetime) -> Decimal:
+    """Sum what was charged against a budget from a moment up to another."""
+    rows = connection.execute(_charged(budget, since).where(charges.c.charged_at < to_us(until)))
+    found = (amount(int(row.number), Decimal(row.usd), TokenClass(row.text)) for row in rows)
+    return sum(found, Decimal(0))
 
 
 def held_by_others(
@@ -279,9 +293,9 @@ def _charged(budget: Budget, since: datetime) -> Any:
         select(
             cast(null(), Text),
             cast(null(), BigInteger),
-            cast(func.sum(charges.c.units), BigInteger),
-            charges.c.rate_usd,
-            charges.c.token_class,
+            cast(func.sum(charges.c.units), BigInteger).label("number"),
+            charges.c.rate_usd.label("usd"),
+            charges.c.token_class.label("text"),
             cast(literal(0), BigInteger),
         )
         .where(charges.c.charged_at >= to_us(since), charges.c.rate_usd.is_not(None))

@@ -191,7 +191,7 @@ def read_scopes(asked: Sequence[str]) -> list[BudgetScope] | None:
     for kind in asked:
         if kind not in known:
             raise InvalidRequest(f"scope_type: {kind!r}: Input should be {', '.join(known)}")
-    found = [scope for kind, scope in _OURS.items() if kind in asked]
+    found: list[BudgetScope] = [scope for kind, scope in _OURS.items() if kind in asked]
     return None if asked and not found else found
 
 
