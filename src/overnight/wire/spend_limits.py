@@ -56,7 +56,7 @@ class SpendLimit(msgspec.Struct, frozen=True, kw_only=True):
     amount: str
     created_at: str
     currency: Literal["USD"] = "USD"
-    is_enabled: Literal[True] = True
+    is_enabled: bool = True
     period: RecurringPeriod
     scope: SpendScope
     type: Literal["spend_limit"] = "spend_limit"
