@@ -303,9 +303,7 @@ DOCUMENTS = (
         "prints an array of them.",
         _struct(SpendSummary),
     ),
-    Document(
-        "Removed budget", "`overnight budgets remove --json`.", _struct(SpendLimitDeleted)
-    ),
+    Document("Removed budget", "`overnight budgets remove --json`.", _struct(SpendLimitDeleted)),
     Document(
         "Webhook endpoint",
         "`overnight webhooks retrieve|update|enable|disable --json`; `webhooks list --json` prints "

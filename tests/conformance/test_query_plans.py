@@ -3,14 +3,17 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
 from tests.support.service import DAY, START
 
+from overnight.budget import Budget, BudgetId, Spend
 from overnight.model import (
     BatchId,
+    BudgetScope,
     Delivery,
     Event,
     EventId,
@@ -18,7 +21,18 @@ from overnight.model import (
     WorkerId,
     WorkspaceId,
 )
-from overnight.store import batches, journal, keys, ledger, outbox, shards, webhooks, workspaces
+from overnight.store import (
+    batches,
+    budgets,
+    journal,
+    keys,
+    ledger,
+    outbox,
+    shards,
+    webhooks,
+    workspaces,
+)
+from overnight.store.budgets import Past
 from overnight.store.database import Database
 from overnight.store.listing import Place
 
@@ -82,6 +96,22 @@ _DELIVERY = Delivery(
 )
 _CURSOR = Place(START, "msgbatch_5")
 
+
+def _spend(connection: Connection, scope: BudgetScope, of: str) -> Spend:
+    budget = Budget(
+        id=BudgetId("spl_01"),
+        scope=scope,
+        subject_id=of,
+        period="monthly",
+        limit_usd=Decimal(1),
+        created_at=START,
+        updated_at=START,
+    )
+    return budgets.spend(
+        connection, budget, past=Past(START - 4_000 * DAY), price=lambda usage, on: Decimal(0)
+    )
+
+
 QUERIES: dict[str, tuple[Ask, str]] = {
     "claim": (
         lambda c: shards.claim(
@@ -115,6 +145,9 @@ QUERIES: dict[str, tuple[Ask, str]] = {
     ),
     "deleted": (lambda c: batches.deleted(c, limit=100), "ix_batches_deleted"),
     "spent plans": (lambda c: batches.spent_plans(c, limit=100), "ix_batches_spent_plans"),
+    "spend of a workspace": (lambda c: _spend(c, "workspace", WORKSPACE), "ix_charges_workspace"),
+    "spend of a key": (lambda c: _spend(c, "key", "apikey_01"), "ix_charges_key"),
+    "spend of a batch": (lambda c: _spend(c, "batch", "msgbatch_5"), "uq_charges_line"),
     "idempotency": (
         lambda c: batches.find_by_idempotency_key(c, "k", WORKSPACE),
         "uq_batches_idempotency",

@@ -1,6 +1,7 @@
 """`kill -9` amid batches under a budget: nothing held is lost, nothing is counted twice."""
 
 import asyncio
+import contextlib
 import random
 from decimal import Decimal
 from pathlib import Path
@@ -21,10 +22,13 @@ async def test_kills_neither_lose_nor_double_what_batches_have_reserved(
     tmp_path: Path, database_url: str | None
 ) -> None:
     points = sorted(random.Random(SEED).sample(range(20, 400), KILLS))
-    async with (
-        simulator(tmp_path, _SCRIPT) as backend,
-        server(tmp_path / "data", *options(backend, database_url)) as running,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        backend = await stack.enter_async_context(simulator(tmp_path, _SCRIPT))
+        chosen = options(backend, database_url)
+        running = await stack.enter_async_context(server(tmp_path / "data", *chosen))
+        if database_url is not None:
+            # One more process, which takes over what the killed one held.
+            await stack.enter_async_context(server(tmp_path / "data", *chosen))
         async with running.api() as api:
             await limited(api, 5, ORGANIZATION)
             answers = await asyncio.gather(

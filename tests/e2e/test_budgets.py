@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.e2e.test_keys import call
 from tests.support.api import Api, params, requests
 from tests.support.costs import charged
+from tests.support.process import server
 from tests.support.service import Service, serving, settings_for
 from tests.support.waiting import until
 
@@ -106,16 +108,16 @@ async def test_calls_in_real_time_and_batches_count_together(tmp_path: Path) -> 
         api = service.api
         await limited(api, 1, await default_workspace(api))
 
-        async def call(**more: Any) -> Any:
+        async def say(**more: Any) -> Any:
             return await api.call("POST", "/v1/messages", msgspec.json.encode(params(**more)))
 
-        while (answer := await call()).status == 200:
+        while (answer := await say()).status == 200:
             pass
         assert answer.error["message"].startswith(
             "You have reached your specified workspace API usage limits. You will regain access on "
         )
         assert answer.headers["x-should-retry"] == "false"
-        assert (await call(stream=True)).status == 400
+        assert (await say(stream=True)).status == 400
         found = (await api.call("GET", f"{SPEND_LIMITS}/effective")).json["data"][0]["overnight"]
         assert Decimal("0.0095") < Decimal(found["used_usd"]) <= Decimal("0.01")
         assert (await api.create(requests(100))).status == 400
@@ -155,3 +157,30 @@ async def test_who_nears_a_budget_is_told(
     await until(all_told, what="three warnings")
     logged = [record.__dict__["fields"] for record in caplog.records if "used" in record.message]
     assert [fields["percent"] for fields in logged] == [50, 80, 100]
+
+
+async def test_the_command_line_sets_shows_and_removes_budgets(tmp_path: Path) -> None:
+    lines = [msgspec.json.encode(request) for request in requests(40)]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+    file = str(tmp_path / "in.jsonl")
+    async with server(tmp_path / "data") as running:
+        url = running.base_url
+        small = await call(url, "budgets", "set", "$0.01", "--workspace", "default")
+        assert (small.code, small.err) == (0, "monthly budget of workspace default: $0.01\n")
+        wrong = await call(url, "budgets", "set", "0.001")
+        assert wrong.code == 2 and "USD: 0.001: has more than two decimals" in wrong.err
+        above = await call(url, "batches", "create", file, "--budget", "0.0001")
+        assert above.code == 6 and "Its budget is $0.0001." in above.err
+        for _ in range(3):
+            created = await call(url, "batches", "create", file)
+            assert created.code == 0, created.err
+            await call(url, "watch", created.out.strip(), "--progress", "none")
+        assert "warning: " in created.err and "of workspace" in created.err
+        cost = await call(url, "batches", "cost", created.out.strip())
+        assert "workspace budget     $0.01, monthly: used $0.0" in cost.out
+        [row] = (await call(url, "budgets", "list")).out.splitlines()
+        assert row.split()[1:5] == ["monthly", "workspace", "default", "$0.01"]
+        gone = await call(url, "budgets", "remove", "--workspace", "default", "--yes")
+        assert gone.err == "monthly budget of workspace default removed\n"
+        nothing = await call(url, "budgets", "list", "--json")
+    assert nothing.json == []
