@@ -102,7 +102,7 @@ async def running(
         lanes = await stack.enter_async_context(wiring.opened(settings, clock, backend))
         offer = Offer(lanes)
         tariff = await asyncio.to_thread(_tariff, settings, clock)
-        bounder = Bounder(tariff.book)
+        bounder = Bounder(tariff.book, lanes.names)
         till = Till(database=database, tariff=tariff, clock=clock)
         me = new_worker_id()
         treasury = _treasury(settings, me, database, clock, wakes, tariff)

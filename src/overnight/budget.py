@@ -111,10 +111,6 @@ def level(used_usd: Decimal, limit_usd: Decimal) -> int:
     return max((at for at in LEVELS if used_usd * 100 >= limit_usd * at), default=0)
 
 
-def used_percent(used_usd: Decimal, limit_usd: Decimal) -> Decimal | None:
-    return percent(used_usd, limit_usd)
-
-
 def advance(
     *,
     limit_usd: Decimal,
@@ -192,7 +188,7 @@ def told(budget: Budget, used_usd: Decimal) -> str | None:
     """Say in words how much of a budget is used, from the first level on."""
     if not level(used_usd, budget.limit_usd):
         return None
-    share = used_percent(used_usd, budget.limit_usd)
+    share = percent(used_usd, budget.limit_usd)
     used, limit = shown_small(used_usd), shown_small(budget.limit_usd)
     return f"{share or 100}% of {budget.title} is used: {used} of {limit}"
 

@@ -8,7 +8,6 @@ from litestar import Response, get, post
 from litestar.params import FromPath
 from sqlalchemy import Connection
 
-from overnight import budget as rules
 from overnight.errors import InvalidRequest
 from overnight.http.batches import find_batch
 from overnight.http.body import whole_body
@@ -20,9 +19,7 @@ from overnight.pricing.document import Document, money
 from overnight.pricing.quantity import number
 from overnight.pricing.statement import Quoted, Standing, Statement, Stop
 from overnight.store import batches, estimates, ledger
-from overnight.store import budgets as store
 from overnight.store.batches import UsageByModel
-from overnight.store.budgets import Past
 from overnight.store.estimates import Estimated
 
 _MAX_USD = 10**15
@@ -102,15 +99,15 @@ async def _charged(service: Service, batch: Batch) -> _Charged:
 
 async def _standings(service: Service, batch: Batch) -> list[Standing]:
     """Say where its budgets stand; that of the organization is not shown to a workspace."""
-    now = service.clock.now()
+    of = service.treasury.budgets_of(batch.workspace_id, batch.key_id, batch)
+    await service.treasury.spending.recall(of)
 
     def ask(connection: Connection) -> list[Standing]:
         found = []
-        for budget in service.treasury.budgets_of(batch.workspace_id, batch.key_id, batch):
+        for budget in of:
             if budget.scope == "organization":
                 continue
-            past = Past(rules.since(budget.period, now))
-            spend = store.spend(connection, budget, past=past, price=service.tariff.price)
+            spend = service.treasury.spending.of(connection, budget)
             standing = Standing(
                 scope=budget.scope,
                 period=budget.period,

@@ -81,7 +81,8 @@ def budget_headers(
     service: Service, workspace_id: WorkspaceId, key_id: str | None
 ) -> dict[str, str]:
     """Say how much of a budget is used, from the first level of warning on."""
-    told = service.treasury.told(service.treasury.budgets_of(workspace_id, key_id))
+    treasury = service.treasury
+    told = treasury.spending.told(treasury.budgets_of(workspace_id, key_id))
     return {"overnight-budget-warning": told} if told else {}
 
 

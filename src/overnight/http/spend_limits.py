@@ -9,7 +9,6 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath
 from sqlalchemy import Connection
 
-from overnight import budget as rules
 from overnight.budget import Budget, Spend
 from overnight.errors import InvalidRequest, NotFound
 from overnight.http.body import whole_body
@@ -17,7 +16,6 @@ from overnight.http.organization import MAX_BODY_BYTES, find_key, find_workspace
 from overnight.http.service import AService, HttpRequest, Service, caller_of
 from overnight.logs import Logger
 from overnight.store import budgets
-from overnight.store.budgets import Past
 from overnight.store.listing import Place
 from overnight.wire.headers import api_version
 from overnight.wire.paging import PageQuery, read_page_query
@@ -142,19 +140,8 @@ def _standings(
 ) -> tuple[list[tuple[Budget, Spend]], bool]:
     after = _after(connection, page)
     found, has_more = budgets.page(connection, limit=query.limit, after=after, periods=periods)
-    now = service.clock.now()
-    return [
-        (
-            budget,
-            budgets.spend(
-                connection,
-                budget,
-                past=Past(rules.since(budget.period, now)),
-                price=service.tariff.price,
-            ),
-        )
-        for budget in found
-    ], has_more
+    spending = service.treasury.spending
+    return [(budget, spending.of(connection, budget)) for budget in found], has_more
 
 
 def _after(connection: Connection, page: str | None) -> Place | None:

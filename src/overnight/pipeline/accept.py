@@ -99,7 +99,7 @@ class Acceptor:
         Unavailable when the disk or the database cannot take it.
         """
         of = self._treasury.budgets_of(submission.workspace_id, submission.key_id)
-        await self._treasury.recall(of)
+        await self._treasury.spending.recall(of)
         if (submission.queue_limits or of) and submission.idempotency_key is None:
             await self._database.read(lambda c: self._refuse_early(c, submission, of))
         batch_id = new_batch_id()

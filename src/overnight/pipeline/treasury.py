@@ -7,8 +7,7 @@ docs/decisions/0043-budgets.md.
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -24,11 +23,11 @@ from overnight.dispatch.purse import Purse
 from overnight.errors import InvalidRequest, RateLimited, Unavailable
 from overnight.logs import Logger
 from overnight.model import Batch, BatchId, BudgetScope, Unsent, WorkerId, WorkspaceId
+from overnight.pipeline.spending import Spending
 from overnight.pipeline.wake import Wakes
 from overnight.pricing.bounds import Bounds
 from overnight.pricing.tariff import Tariff
 from overnight.store import batches, budgets
-from overnight.store.budgets import Past
 from overnight.store.database import Database
 
 _RETRY_FIRST_S = 0.1
@@ -41,7 +40,6 @@ _TRIES = 3
 _RESERVED_WAIT_S = 1.0
 
 log = Logger("budgets")
-_log = logging.getLogger(__name__)
 
 
 class Payment:
@@ -85,11 +83,6 @@ class _Told(NamedTuple):
     warned_percent: int
 
 
-class _Recalled(NamedTuple):
-    since: datetime
-    past: Past
-
-
 class Treasury:
     """The purses of one process."""
 
@@ -111,6 +104,7 @@ class Treasury:
         self._clock = clock
         self._wakes = wakes
         self._tariff = tariff
+        self.spending = Spending(database=database, clock=clock, tariff=tariff)
         self._rest_as: Unsent = rest_as
         self._lease_s = lease_s
         self._interval_s = interval_s
@@ -121,10 +115,7 @@ class Treasury:
         # Batches to be stopped, by which budget; and budgets that did not pay for a call.
         self._stops: dict[BatchId, Budget] = {}
         self._used_up: dict[BudgetId, Budget] = {}
-        # As last seen: what is used, and in which period which level was told of.
-        self._used: dict[BudgetId, Decimal] = {}
-        # What was charged long enough ago to be final.
-        self._past: dict[BudgetId, _Recalled] = {}
+        # As last seen, in which period which level was told of.
         self._warned: dict[BudgetId, tuple[datetime, int]] = {}
         # A purse is empty, or a batch is to be stopped.
         self._due = asyncio.Event()
@@ -150,7 +141,7 @@ class Treasury:
                 await self._look(all_of_them=timely)
                 pause_s = _RETRY_FIRST_S
             except DBAPIError as error:
-                _log.error("budgets cannot be looked at, to be tried again: %s", error.orig)
+                log.error("budgets cannot be looked at, to be tried again", reason=str(error.orig))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _RETRY_CAP_S)
 
@@ -164,7 +155,7 @@ class Treasury:
             await self._database.write(lambda c: budgets.release(c, [self._owner]))
         except DBAPIError as error:
             # It comes free by itself, when it is seen that this process is dead.
-            _log.error("advances cannot be given back: %s", error.orig)
+            log.error("advances cannot be given back", reason=str(error.orig))
 
     def budgets_of(
         self, workspace_id: WorkspaceId, key_id: str | None, batch: Batch | None = None
@@ -253,23 +244,6 @@ class Treasury:
         self._used_up[budget.id] = budget
         self._due.set()
 
-    async def recall(self, of: Iterable[Budget]) -> None:
-        """Sum up what was charged in earlier hours, so that nobody has to do it for each call."""
-        now = self._clock.now()
-        for budget in of:
-            since, until = rules.since(budget.period, now), _final(now)
-            known = self._past.get(budget.id)
-            if budget.scope == "batch" or until <= since:
-                continue
-            if known is None or (known.since, known.past.until) != (since, until):
-                charged = partial(budgets.charged, budget=budget, since=since, until=until)
-                usd = await self._database.read(charged)
-                self._past[budget.id] = _Recalled(since, Past(until, usd))
-
-    def _past_of(self, budget: Budget, now: datetime) -> Past:
-        since, known = rules.since(budget.period, now), self._past.get(budget.id)
-        return known.past if known is not None and known.since == since else Past(since)
-
     def refuse_unaffordable(
         self,
         connection: Connection,
@@ -291,15 +265,7 @@ class Treasury:
             found = budgets.current(connection, budget, locked=own is not None)
             if found is None:
                 continue
-            spend = budgets.spend(
-                connection,
-                found,
-                past=self._past_of(found, now),
-                price=self._tariff.price,
-                without=own,
-            )
-            if found.scope != "batch":
-                self._used[found.id] = spend.used_usd
+            spend = self.spending.of(connection, found, without=own)
             left_usd = spend.left_usd(found.limit_usd)
             if left_usd == 0 or (cost is not None and cost.low_usd > left_usd):
                 self.refusals += 1
@@ -318,21 +284,6 @@ class Treasury:
                 f"{budget} cannot be kept",
                 hint="give the service a --price-book that has one; for own hardware it may be 0",
             )
-
-    def told(self, of: Sequence[Budget]) -> str | None:
-        """Say what is used of the budget that is used most, from the first level on.
-
-        What the organization has spent is not told to its workspaces.
-        """
-        shares = [
-            (self._used[one.id] / one.limit_usd, one)
-            for one in of
-            if one.id in self._used and one.limit_usd and one.scope != "organization"
-        ]
-        if not shares:
-            return None
-        most = max(shares, key=lambda pair: pair[0])[1]
-        return rules.told(most, self._used[most.id])
 
     async def _wait(self) -> bool:
         """Wait until something is due; tell whether all of it is to be looked at."""
@@ -393,8 +344,7 @@ class Treasury:
     def _forget(self, budget_id: BudgetId) -> None:
         """Drop a purse that nobody uses; whoever needs it again gets another."""
         self._purses.pop(budget_id, None)
-        self._used.pop(budget_id, None)
-        self._past.pop(budget_id, None)
+        self.spending.forget(budget_id)
         self._warned.pop(budget_id, None)
         self._of_batch.clear()
 
@@ -425,13 +375,12 @@ class Treasury:
 
     async def _fill(self, purse: Purse) -> None:
         """Ask for what the purse needs. Raises: DBAPIError; then it holds what it held or less."""
-        await self.recall([purse.budget])
+        await self.spending.recall([purse.budget])
         now, until_s = self._clock.now(), self._clock.seconds() + self._lease_s
         since = rules.since(purse.budget.period, now)
         until = now + timedelta(seconds=self._lease_s)
         noted = self._warned.get(purse.budget.id)
         warned = noted[1] if noted is not None and noted[0] == since else 0
-        past = self._past_of(purse.budget, now)
         asked = purse.begin()
 
         def ask(connection: Connection) -> _Told | None:
@@ -439,9 +388,7 @@ class Treasury:
             if budget is None:
                 budgets.hold(connection, purse.budget.id, self._owner, Decimal(0), until=until)
                 return None
-            used_usd = budgets.spend(
-                connection, budget, past=past, price=self._tariff.price
-            ).used_usd
+            used_usd = self.spending.of(connection, budget).used_usd
             others_usd = budgets.held_by_others(connection, budget.id, self._owner, now=now)
             held_usd = rules.advance(
                 limit_usd=budget.limit_usd,
@@ -459,7 +406,7 @@ class Treasury:
         try:
             told = await self._database.write(ask)
         except BaseException:
-            purse.needed_usd = asked.needed_usd
+            purse.needed_usd = purse.needed_usd or asked.needed_usd
             raise
         if told is None:
             # Removed, or its batch has ended: nothing is limited by it any more.
@@ -473,7 +420,6 @@ class Treasury:
             others_usd=told.others_usd,
             valid_until_s=until_s,
         )
-        self._used[told.budget.id] = told.used_usd
         self._warned[told.budget.id] = since, rules.level(told.used_usd, told.budget.limit_usd)
         if told.warned_percent:
             self._warn(told.budget, told.warned_percent)
@@ -487,7 +433,7 @@ class Treasury:
             subject=budget.subject_id,
             period=budget.period,
             percent=percent,
-            used_usd=f"{self._used.get(budget.id, 0):f}",
+            used_usd=str(self.spending.last_used_usd(budget.id)),
             limit_usd=f"{budget.limit_usd:f}",
         )
 
@@ -496,14 +442,6 @@ class Treasury:
         if found is None:
             found = self._purses[budget.id] = Purse(budget)
         return found
-
-
-def _final(now: datetime) -> datetime:
-    """Say up to when charges are there: none comes more than an hour late.
-
-    But for calls of an outage as long; they are found within the next hour.
-    """
-    return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 
 
 def _own(batch: Batch) -> Budget:

@@ -5,7 +5,7 @@ one token of output. At most: the most tokens, the dearest way, all of `max_toke
 at the backend are not in it: nobody knows how often they will be used.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -36,8 +36,12 @@ class Sums(NamedTuple):
 class Bounder:
     """Bounds costs by one price book."""
 
-    def __init__(self, book: PriceBook) -> None:
+    def __init__(
+        self, book: PriceBook, names: Callable[[str], Collection[str]] = lambda model: (model,)
+    ) -> None:
+        """`names` gives what the backends that may answer for a model call it."""
         self.book = book
+        self._names = lru_cache(maxsize=1_024)(names)
         # Asked for every request; a service sees few models and days.
         self._rates = lru_cache(maxsize=1_024)(self._find_rates)
         self._band = lru_cache(maxsize=1_024)(band)
@@ -45,10 +49,22 @@ class Bounder:
     def of(
         self, model: str, input_tokens: int, max_tokens: int, *, tier: Tier, on: date, ttl_s: int
     ) -> Bounds | None:
-        """Bound one request; None when the book has no price for it.
+        """Bound one request; None when the book has no price for it, whoever answers.
 
         `ttl_s` is the longest life that its `cache_control` asks for, 0 without any.
         """
+        found = [
+            bounds
+            for name in self._names(model)
+            if (bounds := self._of(name, input_tokens, max_tokens, tier, on, ttl_s))
+        ]
+        if len(found) < 2:
+            return found[0] if found else None
+        return Bounds(min(one.low_usd for one in found), max(one.high_usd for one in found))
+
+    def _of(
+        self, model: str, input_tokens: int, max_tokens: int, tier: Tier, on: date, ttl_s: int
+    ) -> Bounds | None:
         fewest, most = (int(input_tokens * factor) for factor in self._band(model))
         low = self._rates(model, tier, on, ttl_s, fewest)
         high = self._rates(model, tier, on, ttl_s, most)

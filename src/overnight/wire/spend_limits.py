@@ -18,11 +18,10 @@ from overnight.budget import (
     RecurringPeriod,
     Spend,
     new_budget_id,
-    used_percent,
 )
 from overnight.errors import InvalidRequest
 from overnight.model import BudgetScope
-from overnight.pricing.money import exact
+from overnight.pricing.money import exact, percent
 from overnight.wire.organization import moment, read
 
 # Scope types of the wire that a budget of ours can have, and those that none has.
@@ -130,7 +129,7 @@ def spend_limit(budget: Budget) -> SpendLimit:
 
 
 def spend_summary(budget: Budget, spend: Spend) -> SpendSummary:
-    share = used_percent(spend.used_usd, budget.limit_usd)
+    share = percent(spend.used_usd, budget.limit_usd)
     cents = (spend.used_usd * _CENTS).quantize(_REPORTED, ROUND_HALF_UP)
     return SpendSummary(
         actor=Actor(scoped_api_key_id=budget.subject_id) if budget.scope == "key" else None,
