@@ -171,10 +171,11 @@ async def test_the_command_line_sets_shows_and_removes_budgets(tmp_path: Path) -
         assert wrong.code == 2 and "USD: 0.001: has more than two decimals" in wrong.err
         above = await call(url, "batches", "create", file, "--budget", "0.0001")
         assert above.code == 6 and "Its budget is $0.0001." in above.err
-        for _ in range(3):
+        for _ in range(2):
             created = await call(url, "batches", "create", file)
-            assert created.code == 0, created.err
+            assert (created.code, "warning" in created.err) == (0, False), created.err
             await call(url, "watch", created.out.strip(), "--progress", "none")
+        created = await call(url, "batches", "create", file)
         assert "warning: " in created.err and "of workspace" in created.err
         cost = await call(url, "batches", "cost", created.out.strip())
         assert "workspace budget     $0.01, monthly: used $0.0" in cost.out

@@ -37,17 +37,19 @@ class RealTime:
         `payment` is given back where nothing came. Raises: Unavailable when the answer cannot be
         charged.
         """
-        outcome: Reply | Failure | None = None
         try:
             outcome = await self._send(call, model, need)
-            if isinstance(outcome, Reply):
-                spent = Spent(by.workspace_id, outcome.model, outcome.usage, by.key_id)
-                await self._till.charge(spent)
+        except BaseException:
+            payment.give_back()
+            raise
+        if isinstance(outcome, Failure):
+            payment.give_back()
+            return outcome
+        try:
+            spent = Spent(by.workspace_id, outcome.model, outcome.usage, by.key_id)
+            await self._till.charge(spent)
         finally:
-            if isinstance(outcome, Reply):
-                payment.settle()
-            else:
-                payment.give_back()
+            payment.settle()
         return outcome
 
     async def _send(self, call: Call, model: str, need: Need) -> Reply | Failure:
