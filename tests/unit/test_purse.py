@@ -149,3 +149,15 @@ def test_calls_go_on_until_the_next_one_could_pass_the_budget(
             assert bank.used_usd + usd > limit
             return
     assert bank.used_usd <= limit
+
+
+def test_a_purse_that_can_pay_for_who_waits_is_not_emptied_to_be_filled_again() -> None:
+    process = Process("a", Bank(Decimal(1)))
+    purse = process.purse
+    assert not process.send(CENT) and purse.is_short()
+    process.look()
+    # Another call comes while the bank is asked.
+    assert not process.send(CENT)
+    process.look()
+    process.look()
+    assert not purse.is_short() and purse.pays(CENT, 0.0)

@@ -57,6 +57,14 @@ class Purse:
     def is_idle(self) -> bool:
         return not (self.held_usd or self.open_usd or self.settled_usd or self.needed_usd)
 
+    def is_short(self) -> bool:
+        """Tell whether a call waits that cannot be paid out of what is there."""
+        if self.open_usd + self.settled_usd + self.needed_usd <= self.held_usd:
+            # It came while the purse was being filled. To ask again would take it away from
+            # those who have not yet heard of it.
+            self.needed_usd = self.waiting_usd = ZERO
+        return bool(self.needed_usd)
+
     def pays(self, usd: Decimal, now_s: float) -> bool:
         """Tell whether a call can be paid; whoever is told that it cannot waits for `begin`."""
         if self.open_usd + self.settled_usd + usd <= self.held_usd and now_s < self.valid_until_s:

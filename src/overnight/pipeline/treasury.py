@@ -139,6 +139,10 @@ class Treasury:
                 if timely:
                     await self.look_around()
                 await self._look(all_of_them=timely)
+                if timely:
+                    # From now on: whoever was paid for must have the time to hear of it.
+                    now_s = asyncio.get_running_loop().time()
+                    self._all_due_at = now_s + self._interval_s
                 pause_s = _RETRY_FIRST_S
             except DBAPIError as error:
                 log.error("budgets cannot be looked at, to be tried again", reason=str(error.orig))
@@ -291,10 +295,7 @@ class Treasury:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._all_due_at):
                 await self._due.wait()
-        if loop.time() < self._all_due_at:
-            return False
-        self._all_due_at = loop.time() + self._interval_s
-        return True
+        return loop.time() >= self._all_due_at
 
     async def look_around(self) -> None:
         """Learn which budgets there are now, and take back what dead processes hold."""
@@ -333,7 +334,7 @@ class Treasury:
 
     def _in_need(self, *, all_of_them: bool) -> Iterator[Purse]:
         for budget_id, purse in list(self._purses.items()):
-            if purse.needed_usd or (all_of_them and not purse.is_idle):
+            if purse.is_short() or (all_of_them and not purse.is_idle):
                 yield purse
             elif all_of_them and budget_id not in self._known():
                 self._forget(budget_id)
