@@ -33,6 +33,7 @@ from overnight.wire.keys import KeyDocument, KeyQuestion, LimitsChange, RevokedK
 from overnight.wire.organization import WorkspaceObject
 from overnight.wire.progress import Progress
 from overnight.wire.rate_limits import WorkspaceRateLimit
+from overnight.wire.spend_limits import SpendLimit, SpendLimitDeleted, SpendSummary
 from overnight.wire.webhooks import (
     DeletedEndpoint,
     Endpoint,
@@ -299,6 +300,18 @@ DOCUMENTS = (
         "The limits of a workspace in the Admin API: `overnight workspaces limit --json`.",
         _struct(WorkspaceRateLimit),
     ),
+    Document(
+        "Budget",
+        "A spend limit of the Admin API: `overnight budgets set --json`.",
+        _struct(SpendLimit),
+    ),
+    Document(
+        "Budget and spend",
+        "A row of `GET /v1/organizations/spend_limits/effective`; `overnight budgets list --json` "
+        "prints an array of them.",
+        _struct(SpendSummary),
+    ),
+    Document("Removed budget", "`overnight budgets remove --json`.", _struct(SpendLimitDeleted)),
     Document(
         "Webhook endpoint",
         "`overnight webhooks retrieve|update|enable|disable --json`; `webhooks list --json` prints "

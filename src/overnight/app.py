@@ -29,7 +29,7 @@ from overnight.http.certificate import Certificate, Files
 from overnight.http.server import Server
 from overnight.http.service import Service
 from overnight.logs import Logger
-from overnight.model import Batch, WorkerId, WorkspaceId
+from overnight.model import Batch, WorkerId, WorkspaceId, new_worker_id
 from overnight.pipeline.accept import Acceptor
 from overnight.pipeline.autocache import AutoCache
 from overnight.pipeline.lanes import Lanes
@@ -39,9 +39,11 @@ from overnight.pipeline.progress import Meter
 from overnight.pipeline.realtime import RealTime
 from overnight.pipeline.retention import Keeper
 from overnight.pipeline.till import Till
+from overnight.pipeline.treasury import Treasury
 from overnight.pipeline.wake import Wakes
 from overnight.pipeline.worker import Worker
 from overnight.pricing import shelf
+from overnight.pricing.bounds import Bounder
 from overnight.pricing.tariff import Tariff
 from overnight.settings import Settings, is_loopback
 from overnight.store.database import Database
@@ -105,21 +107,27 @@ async def running(
         lanes = await stack.enter_async_context(wiring.opened(settings, clock, backend))
         offer = Offer(lanes)
         tariff = await asyncio.to_thread(_tariff, settings, clock)
+        bounder = Bounder(tariff.book, lanes.names)
         till = Till(database=database, tariff=tariff, clock=clock)
-        loops: list[Callable[[], Coroutine[Any, Any, None]]] = [till.run]
+        me = new_worker_id()
+        treasury = _treasury(settings, me, database, clock, wakes, tariff)
+        await treasury.start()
+        loops: list[Callable[[], Coroutine[Any, Any, None]]] = [till.run, treasury.run]
         worker = deliverer = None
         tasks: set[asyncio.Task[None]] = set()
         if settings.worker:
             shares = await _shares(settings, database)
             worker = _worker(
-                settings, database, objects, lanes, clock, wakes, tariff, shares.weights
-            )
-            deliverer = _deliverer(settings, worker.id, database, clock, wakes, secret)
+                settings, me, database, objects, lanes, clock, wakes, treasury, bounder, tariff,
+                shares.weights,
+            )  # fmt: skip
+            deliverer = _deliverer(settings, me, database, clock, wakes, secret)
             # Last of all that works: what ends in the drain is told, too.
             stack.push_async_callback(deliverer.drain, settings.webhooks_timeout_s)
             loops.append(deliverer.run)
             if settings.workspace_weights:
                 loops.append(shares.run)
+        stack.push_async_callback(treasury.close)
         # After the drain: to end the worker's own task is to cut its senders.
         stack.push_async_callback(_stop, tasks)
         stack.push_async_callback(till.close)
@@ -148,7 +156,9 @@ async def running(
             keyring=keyring,
             secret=secret,
             limiter=_limiter(settings, clock),
-            acceptor=_acceptor(settings, database, objects, clock, wakes, meter),
+            treasury=treasury,
+            bounder=bounder,
+            acceptor=_acceptor(settings, database, objects, clock, wakes, treasury, bounder, meter),
             meter=meter,
             tariff=tariff,
             offer=offer,
@@ -156,6 +166,7 @@ async def running(
             reader=Reader(
                 lanes=lanes,
                 meter=meter,
+                treasury=treasury,
                 clock=clock,
                 worker=worker,
                 webhooks=None if deliverer is None else deliverer.tally,
@@ -302,6 +313,8 @@ def _acceptor(
     objects: ObjectDirectory,
     clock: Clock,
     wakes: Wakes,
+    treasury: Treasury,
+    bounder: Bounder,
     meter: Meter,
 ) -> Acceptor:
     return Acceptor(
@@ -309,10 +322,32 @@ def _acceptor(
         objects=objects,
         clock=clock,
         wakes=wakes,
+        treasury=treasury,
+        bounder=bounder,
         max_requests=settings.max_requests_per_batch,
         processing_window_s=settings.processing_window_s,
         retention_s=settings.retention_s,
         pace_per_s=lambda: meter.pace_per_s,
+    )
+
+
+def _treasury(
+    settings: Settings,
+    owner: WorkerId,
+    database: Database,
+    clock: Clock,
+    wakes: Wakes,
+    tariff: Tariff,
+) -> Treasury:
+    return Treasury(
+        owner=owner,
+        database=database,
+        clock=clock,
+        wakes=wakes,
+        tariff=tariff,
+        rest_as=settings.over_budget,
+        lease_s=settings.lease_s,
+        interval_s=settings.sweep_interval_s,
     )
 
 
@@ -360,20 +395,26 @@ def _tariff(settings: Settings, clock: Clock) -> Tariff:
 
 def _worker(
     settings: Settings,
+    id: WorkerId,
     database: Database,
     objects: ObjectDirectory,
     lanes: Lanes,
     clock: Clock,
     wakes: Wakes,
+    treasury: Treasury,
+    bounder: Bounder,
     tariff: Tariff,
     weights: Mapping[WorkspaceId, float],
 ) -> Worker:
     return Worker(
+        id=id,
         database=database,
         objects=objects,
         lanes=lanes,
         clock=clock,
         wakes=wakes,
+        treasury=treasury,
+        bounder=bounder,
         tariff=tariff,
         random=Random(),
         weights=weights,

@@ -19,6 +19,7 @@ Action = Literal[
     "workspace.create", "workspace.update", "workspace.limit", "workspace.archive",
     "webhook.create", "webhook.update", "webhook.delete", "webhook.rotate", "webhook.disable",
     "webhook.test", "webhook.redeliver",
+    "budget.set", "budget.remove",
     "batch.cancel", "batch.delete",
 ]  # fmt: skip
 Outcome = Literal["done", "refused"]

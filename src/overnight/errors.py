@@ -17,6 +17,8 @@ EXIT_AUTH = 4
 EXIT_SERVER = 5
 EXIT_BUDGET = 6
 EXIT_TIMEOUT = 8
+# The `error_code` of a refusal by a budget.
+SPEND_LIMIT_REACHED = "spend_limit_reached"
 
 
 class OvernightError(Exception):
@@ -60,6 +62,27 @@ class InvalidRequest(OvernightError):
     status = 400
     exit_code = EXIT_USAGE
     should_retry = False
+
+
+class BudgetExceeded(InvalidRequest):
+    """You have reached your specified API usage limits."""
+
+    exit_code = EXIT_BUDGET
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        amounts: Mapping[str, str] | None = None,
+    ) -> None:
+        """`amounts` tells in figures what the message says."""
+        super().__init__(message, hint=hint, error_code=SPEND_LIMIT_REACHED)
+        self._amounts = amounts or {}
+
+    @property
+    def details(self) -> Mapping[str, object] | None:
+        return {"error_code": self.error_code, **self._amounts}
 
 
 class AuthenticationFailed(OvernightError):

@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from overnight.errors import InvalidRequest
-from overnight.model import Batch, BatchStatus, Counts
+from overnight.model import Batch, BatchStatus, Counts, Unsent
 
 # (from, verb) → to. `docs/concepts/how-it-works.md` shows this table.
 TRANSITIONS: dict[tuple[BatchStatus, str], BatchStatus] = {
@@ -52,9 +52,14 @@ def refuse_delete(batch: Batch) -> None:
 
 
 def fate(
-    status: BatchStatus, expires_at: datetime, *, now: datetime
-) -> Literal["send", "canceled", "expired"]:
-    """Say what happens to a request, not sent yet, of a batch in this state."""
+    status: BatchStatus, expires_at: datetime, stopped_as: Unsent | None = None, *, now: datetime
+) -> Unsent | Literal["send"]:
+    """Say what happens to a request, not sent yet, of a batch in this state.
+
+    `stopped_as` is set where a budget is used up.
+    """
     if status == "canceling":
         return "canceled"
-    return "expired" if now >= expires_at else "send"
+    if now >= expires_at:
+        return "expired"
+    return stopped_as or "send"

@@ -28,6 +28,10 @@ _AUTO_CACHED = " (auto-cached)"
 BatchStatus = Literal["in_progress", "canceling", "ended"]
 OutcomeType = Literal["succeeded", "errored", "canceled", "expired"]
 ServiceTier = Literal["batch", "standard"]
+# Whose spending a budget limits.
+BudgetScope = Literal["organization", "workspace", "key", "batch"]
+# What a request ends as that was never sent, because its batch was stopped.
+Unsent = Literal["canceled", "expired"]
 # What becomes true of a batch, in the order in which it can.
 BatchEvent = Literal[
     "message_batch.canceling",
@@ -156,10 +160,12 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tab(msgspec.Struct, frozen=True, kw_only=True):
-    """What real-time calls of one workspace came to: a sum that grows for up to a minute."""
+    """What real-time calls by one key came to: a sum that grows for up to a minute."""
 
     id: TabId
     workspace_id: WorkspaceId
+    # None for a key of the settings, or where no key was needed.
+    key_id: str | None = None
     begun_at: datetime
     charges: tuple[Charge, ...]
 
@@ -215,6 +221,13 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     auto_cached_requests: int | None = None
     # The key that created it; None for one of the settings, or where no key was needed.
     key_id: str | None = None
+    # Its own budget: it may not cost more.
+    max_cost_usd: Decimal | None = None
+    # What it costs at least; None where no budget held for it at create.
+    least_usd: Decimal | None = None
+    # The budget that was used up, and what the requests not sent by then end as; set together.
+    stopped_by: BudgetScope | None = None
+    stopped_as: Unsent | None = None
     request_count: int
     input_key: str
     input_bytes: int

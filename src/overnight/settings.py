@@ -492,6 +492,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["refuse", "return"],
         Spec(about="Answer to the cancel of an ended batch: an error, or the batch."),
     ] = "refuse"
+    over_budget: Annotated[
+        Literal["canceled", "expired"],
+        Spec(about="What requests end as that were not sent because a budget is used up."),
+    ] = "canceled"
     unknown_params: Annotated[
         Literal["refuse", "forward"],
         Spec(about="What becomes of a request with a parameter the API does not know."),

@@ -5,6 +5,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from tests.support.postgres import Cluster
 from tests.support.service import DAY, START, settings_for
 
 from overnight.app import open_database
+from overnight.budget import Budget, BudgetId, Spend
 from overnight.model import (
     BatchId,
+    BudgetScope,
     Delivery,
     Event,
     EventId,
@@ -25,6 +28,7 @@ from overnight.model import (
 from overnight.store import (
     audit,
     batches,
+    budgets,
     journal,
     keys,
     ledger,
@@ -33,6 +37,7 @@ from overnight.store import (
     webhooks,
     workspaces,
 )
+from overnight.store.budgets import Past
 from overnight.store.listing import Place
 
 WORKSPACE = WorkspaceId("wrkspc_01")
@@ -99,6 +104,22 @@ _DELIVERY = Delivery(
 )
 _CURSOR = Place(START, "msgbatch_5")
 
+
+def _spend(connection: Connection, scope: BudgetScope, of: str) -> Spend:
+    budget = Budget(
+        id=BudgetId("spl_01"),
+        scope=scope,
+        subject_id=of,
+        period="monthly",
+        limit_usd=Decimal(1),
+        created_at=START,
+        updated_at=START,
+    )
+    return budgets.spend(
+        connection, budget, past=Past(START - 4_000 * DAY), price=lambda usage, on: Decimal(0)
+    )
+
+
 QUERIES: dict[str, tuple[Ask, str]] = {
     "claim": (
         lambda c: shards.claim(
@@ -132,6 +153,9 @@ QUERIES: dict[str, tuple[Ask, str]] = {
     ),
     "deleted": (lambda c: batches.deleted(c, limit=100), "ix_batches_deleted"),
     "spent plans": (lambda c: batches.spent_plans(c, limit=100), "ix_batches_spent_plans"),
+    "spend of a workspace": (lambda c: _spend(c, "workspace", WORKSPACE), "ix_charges_workspace"),
+    "spend of a key": (lambda c: _spend(c, "key", "apikey_01"), "ix_charges_key"),
+    "spend of a batch": (lambda c: _spend(c, "batch", "msgbatch_5"), "uq_charges_line"),
     "idempotency": (
         lambda c: batches.find_by_idempotency_key(c, "k", WORKSPACE),
         "uq_batches_idempotency",

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from tests.conformance.test_store import HERE, a_batch, claim, ended, planned, record, recording
 from tests.conformance.test_store import stored as stored_batches
+from tests.support.money import TARIFF, a_treasury
 from tests.support.service import START, settings_for
 
 from overnight.access.keys import workspace_id
@@ -17,7 +18,9 @@ from overnight.clock import MovableClock
 from overnight.errors import QueueFull, RateLimited
 from overnight.model import Batch, WorkspaceId
 from overnight.pipeline.accept import Acceptor, Submission, queue_full
+from overnight.pipeline.treasury import Treasury
 from overnight.pipeline.wake import Wakes
+from overnight.pricing.bounds import Bounder
 from overnight.store import batches, workspaces
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory
@@ -82,13 +85,22 @@ async def pieces(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def an_acceptor(database: Database, folder: Path, clock: MovableClock) -> Acceptor:
+def an_acceptor(
+    database: Database,
+    folder: Path,
+    clock: MovableClock,
+    treasury: Treasury | None = None,
+    *,
+    max_requests: int = 100,
+) -> Acceptor:
     return Acceptor(
         database=database,
         objects=ObjectDirectory(folder / "objects"),
         clock=clock,
         wakes=Wakes(),
-        max_requests=100,
+        treasury=treasury or a_treasury(database, clock),
+        bounder=Bounder(TARIFF.book),
+        max_requests=max_requests,
         processing_window_s=60,
         retention_s=60,
     )

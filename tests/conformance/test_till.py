@@ -78,7 +78,7 @@ async def kept(
 def counts_of(*calls: Spent) -> Counts:
     """Give what the ledger must say when these calls are charged."""
     found: Counts = {}
-    for workspace, model, usage in calls:
+    for workspace, model, usage, _ in calls:
         for name, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             if count:
                 key = (workspace, model, name)

@@ -66,7 +66,9 @@ async def test_answers_of_a_service_have_the_listed_fields(service: Service) -> 
     quoted = {"models": ["claude-haiku-4-5"], "input_tokens": 9, "output_tokens": 9}
     kept = await call(service, "POST", "/overnight/v1/estimates", {"price": quoted})
     assert paths(kept, LINKED) == listed("Kept estimate")
+    # Enough for the request that writes the cache, and not for another one like it.
     headers = {"overnight-estimate-id": kept["id"], "overnight-auto-cache": "true"}
+    headers["overnight-max-cost-usd"] = "0.0115"
     system = "Answer in one word. " * 1_000
     body = msgspec.json.encode({"requests": requests(3, system=system)})
     created = await service.api.call("POST", "/v1/messages/batches", body, headers)
@@ -82,6 +84,22 @@ async def test_answers_of_a_service_have_the_listed_fields(service: Service) -> 
     assert paths(await call(service, "POST", "/overnight/v1/price", usage), {}) == listed(COST)
     quote = await call(service, "POST", "/overnight/v1/price", quoted)
     assert paths(quote, {}) <= listed("Price of a workload")
+
+
+async def test_budgets_of_a_service_have_the_listed_fields(service: Service) -> None:
+    url = "/v1/organizations/spend_limits"
+    whose = {"amount": "1", "scope": {"type": "organization"}}
+    made = await call(service, "POST", url, whose)
+    ids = {"scope.workspace_id", "scope.api_key_id"}
+    assert paths(made, {}) == listed("Budget") - ids
+    [row] = (await call(service, "GET", f"{url}/effective"))["data"]
+    ids |= {"source.workspace_id", "source.api_key_id"}
+    assert paths(row, {}) == listed("Budget and spend") - ids - {
+        "actor.type",
+        "actor.scoped_api_key_id",
+    }
+    gone = await call(service, "DELETE", f"{url}/{made['id']}")
+    assert paths(gone, {}) == listed("Removed budget")
 
 
 async def test_webhooks_of_a_service_have_the_listed_fields(service: Service) -> None:

@@ -29,7 +29,8 @@ from overnight.clock import MovableClock
 from overnight.errors import Unavailable
 from overnight.model import Call, Failure, Need
 from overnight.pipeline.realtime import RealTime
-from overnight.pipeline.till import Till
+from overnight.pipeline.till import Spender, Till
+from overnight.pipeline.treasury import NOTHING
 from overnight.pricing import shelf
 from overnight.pricing.tariff import Tariff
 
@@ -327,6 +328,9 @@ async def test_what_is_owed_when_a_service_stops_is_still_charged(
         assert await reported(service.api) == {"standard": spent(500)}
 
 
+CALLER = Spender(workspace_id("one"), None)
+
+
 @asynccontextmanager
 async def at_a_till(
     tmp_path: Path, clock: MovableClock
@@ -354,7 +358,7 @@ async def test_an_answer_that_cannot_be_charged_is_not_given(
     async with at_a_till(tmp_path, clock) as (realtime, database):
         database.away = True
         with pytest.raises(Unavailable, match="neither given nor charged"):
-            await realtime.send(a_call(), MODEL, Need(10, 64), workspace_id=workspace_id("one"))
+            await realtime.send(a_call(), MODEL, Need(10, 64), by=CALLER, payment=NOTHING)
         database.away = False
 
 
@@ -362,9 +366,8 @@ async def test_a_stream_that_cannot_be_charged_ends_with_an_error_instead_of_its
     tmp_path: Path, clock: MovableClock
 ) -> None:
     async with at_a_till(tmp_path, clock) as (realtime, database):
-        events = await realtime.stream(
-            a_call(stream=True), MODEL, Need(10, 64), workspace_id=workspace_id("one")
-        )
+        call = a_call(stream=True)
+        events = await realtime.stream(call, MODEL, Need(10, 64), by=CALLER, payment=NOTHING)
         assert not isinstance(events, Failure)
         database.away = True
         stream = b"".join([chunk async for chunk in events])

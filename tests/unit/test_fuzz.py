@@ -30,7 +30,15 @@ from overnight.fleet import load_fleet
 from overnight.model import Failure, Reply
 from overnight.pricing import asked, book_file, rows
 from overnight.settings import load
-from overnight.wire import envelope, keys, organization, rate_limits, results, webhooks
+from overnight.wire import (
+    envelope,
+    keys,
+    organization,
+    rate_limits,
+    results,
+    spend_limits,
+    webhooks,
+)
 from overnight.wire.params import Checked, Refusal, check_params
 
 NOW = datetime(2026, 11, 22, 6, 40, 25, tzinfo=UTC)
@@ -66,6 +74,11 @@ KEY = {
     "limits": {"requests_per_minute": 10, "uploads": None},
 }
 KEY_UNTIL = {"name": "n", "roles": ["admin"], "expires_at": "2027-01-31T00:00:00Z"}
+SPEND_LIMIT = {
+    "amount": "5000",
+    "scope": {"type": "workspace", "workspace_id": "wrkspc_01"},
+    "period": "weekly",
+}
 ENDPOINT = {
     "url": "https://receiver.example/x",
     "enabled_events": ["message_batch.ended"],
@@ -211,6 +224,10 @@ READERS: Mapping[str, Reader] = {
     "workspace limits": Reader(
         documents([{"limits": [{"type": "requests_per_minute", "value": 5}]}]),
         rate_limits.read_new_limits,
+    ),
+    "spend limit": Reader(
+        documents([SPEND_LIMIT, {"amount": None, "scope": {"type": "organization"}}]),
+        lambda data: spend_limits.read_spend_limit(data, now=NOW),
     ),
     "webhook": Reader(
         documents([ENDPOINT]), lambda data: webhooks.read_body(data, webhooks.CreateEndpoint)

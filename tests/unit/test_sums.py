@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overnight.model import Usage, WorkspaceId
-from overnight.pipeline.till import Spent, sums
+from overnight.pipeline.till import Spender, Spent, sums
 from overnight.pricing import shelf
 from overnight.pricing.cost import cost
 from overnight.pricing.tariff import Tariff
@@ -33,17 +33,17 @@ calls = st.builds(
 
 
 @given(groups=st.lists(st.lists(calls, max_size=8), max_size=8), book=st.sampled_from([*TARIFFS]))
-def test_groups_cost_what_their_calls_cost_in_each_workspace(
+def test_groups_cost_what_their_calls_cost_by_each_spender(
     groups: list[list[Spent]], book: str
 ) -> None:
     tariff = TARIFFS[book]
-    charged: dict[str, Decimal] = {}
+    charged: dict[Spender, Decimal] = {}
     for group in groups:
-        for workspace, summed in sums(group, key=partial(tariff.key, on=ON)).items():
+        for spender, summed in sums(group, key=partial(tariff.key, on=ON)).items():
             for line in tariff.charges(summed, tier="standard", on=ON):
-                charged[workspace] = charged.get(workspace, Decimal(0)) + (line.usd or 0)
-    expected: dict[str, Decimal] = {}
-    for workspace, model, usage in (call for group in groups for call in group):
-        usd = cost(usage, model=model, tier="standard", book=tariff.book, on=ON).usd
-        expected[workspace] = expected.get(workspace, Decimal(0)) + (usd or 0)
+                charged[spender] = charged.get(spender, Decimal(0)) + (line.usd or 0)
+    expected: dict[Spender, Decimal] = {}
+    for call in (call for group in groups for call in group):
+        usd = cost(call.usage, model=call.model, tier="standard", book=tariff.book, on=ON).usd
+        expected[call.spender] = expected.get(call.spender, Decimal(0)) + (usd or 0)
     assert {k: v for k, v in charged.items() if v} == {k: v for k, v in expected.items() if v}

@@ -27,6 +27,7 @@ REFUSED_FOR = (
     r"name: a workspace .* is there already",
     r"overnight-estimate-id: no estimate has this id",
     r"page: .* not a page",
+    r"page: no page begins here",
     r"anthropic-workspace-id: header is required",
     r"book: no price book",
     r"model '.*' (has no price in|is not in) ",
@@ -42,6 +43,12 @@ REFUSED_FOR = (
     r"\w+: .*(not a number|must not be negative|is more than|is less than|not a whole number)",
     # 1.0 is an integer in a schema, and none here.
     r"Expected `int( \| null)?`, got `float`",
+    r"amount: ",
+    r"scope(\.(workspace|api_key)_id)?: ",
+    r"overnight-max-cost-usd: '[0.]*': must be more than 0",
+    # What a batch may cost, when it costs more.
+    r"This batch costs at least ",
+    r"\S+ has no price",
     # The state that other calls have brought about.
     r"Workspace \S+ is (archived|the default one)",
     r"status: API key \S+ is archived",

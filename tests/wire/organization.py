@@ -11,6 +11,7 @@ from overnight.access.keys import organization_id
 WORKSPACES = "/v1/organizations/workspaces"
 API_KEYS = "/v1/organizations/api_keys"
 KEYS = "/overnight/v1/keys"
+SPEND_LIMITS = "/v1/organizations/spend_limits"
 ORGANIZATION = organization_id()
 # A key of the settings that administers.
 ADMIN = "sk-ant-admin01-of-the-settings"

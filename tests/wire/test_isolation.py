@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.wire.caller import BATCHES, Answer, Caller, request
-from tests.wire.organization import ADMIN, API_KEYS, KEYS, WORKSPACES, Administrator, Issued
+from tests.wire.organization import (
+    ADMIN,
+    API_KEYS,
+    KEYS,
+    SPEND_LIMITS,
+    WORKSPACES,
+    Administrator,
+    Issued,
+)
 from tests.wire.served import Served, serving
 
 from overnight.http.admission import NEEDS, Open
@@ -38,6 +46,7 @@ class Ids(NamedTuple):
     key_id: str
     webhook_id: str
     event_id: str
+    spend_limit_id: str
     model_id: str = "claude-haiku-4-5"
     rate_limit_id: str = RATE_LIMIT_ID
 
@@ -51,6 +60,7 @@ UNKNOWN = Ids(
     "apikey_01" + 22 * "x",
     "whep_01" + 22 * "x",
     "whe_01" + 22 * "x",
+    "spl_01" + 22 * "x",
 )
 WEBHOOKS = "/v1/organizations/webhooks"
 BETAS = {"anthropic-beta": BETA}
@@ -95,6 +105,8 @@ def furnish(served: Served) -> Estate:
     endpoint = {"url": "https://theirs.example/", "enabled_events": ["message_batch.ended"]}
     webhook_id = owner.caller.post(WEBHOOKS, endpoint, headers=BETAS).json["id"]
     event_id = owner.caller.post(f"/overnight/v1/webhooks/{webhook_id}/test", {}).json["event_id"]
+    budget = {"amount": "100000", "scope": {"type": "workspace", "workspace_id": mine}}
+    spend_limit_id = administrator.asked("POST", SPEND_LIMITS, budget)["id"]
     price = {"low_usd": "1", "high_usd": "2"}
     estimate = owner.caller.post("/overnight/v1/estimates", price).json
     return Estate(
@@ -102,7 +114,7 @@ def furnish(served: Served) -> Estate:
         administrator=administrator,
         owner=owner,
         stranger=stranger,
-        theirs=Ids(batch_id, mine, owner.id, webhook_id, event_id),
+        theirs=Ids(batch_id, mine, owner.id, webhook_id, event_id, spend_limit_id),
         estimate_id=estimate["id"],
         ended=ended,
         narrow={role: administrator.issue(mine, role) for role in DEFAULT_ROLES}
@@ -207,7 +219,7 @@ def test_a_foreign_id_is_answered_like_an_unknown_one(estate: Estate, route: str
     foreign = without_ids(call(stranger, route, estate.theirs), estate.theirs)
     unknown = without_ids(call(stranger, route, UNKNOWN), UNKNOWN)
     assert foreign == unknown
-    if re.search("{(batch|workspace|key|webhook|event)_id}", route):
+    if re.search("{(batch|workspace|key|webhook|event|spend_limit)_id}", route):
         assert foreign[0] in {403, 404}
     assert is_untouched(estate)
 
@@ -215,7 +227,7 @@ def test_a_foreign_id_is_answered_like_an_unknown_one(estate: Estate, route: str
 @pytest.mark.parametrize("route", CLOSED)
 def test_nothing_of_another_workspace_is_ever_told(estate: Estate, route: str) -> None:
     text = call(estate.stranger.caller, route, UNKNOWN).body.decode()
-    for theirs in (PLANTED, *estate.theirs[:5], estate.estimate_id, estate.owner.secret):
+    for theirs in (PLANTED, *estate.theirs[:6], estate.estimate_id, estate.owner.secret):
         assert theirs not in text
 
 

@@ -49,7 +49,7 @@ def pilot(client: Client, size: int, out: Output) -> Pilot:
             {"custom_id": f"pilot-{number}", "params": params}
             for number, params in enumerate(sample)
         ]
-        batch = client.create([msgspec.json.encode({"requests": rows})])
+        batch = client.create([msgspec.json.encode({"requests": rows})]).batch
         out.note(f"pilot: {len(rows):,} requests in {batch.id}, waiting for its end")
         _wait(client, batch)
         used = _usages(b"".join(client.results(batch.id)))

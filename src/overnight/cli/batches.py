@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from overnight.budget import read_usd
 from overnight.cli import body
 from overnight.cli.cost import cost
 from overnight.cli.output import Output, confirm, output_options
@@ -35,6 +36,7 @@ def batches() -> None:
 @batches.command()
 @click.argument("file")
 @click.option("--estimate", metavar="ID", help="Compare its cost with this estimate.")
+@click.option("--budget", metavar="USD", help="It may not cost more; the rest is not sent.")
 @click.option(
     "--auto-cache/--no-auto-cache",
     default=None,
@@ -43,7 +45,12 @@ def batches() -> None:
 @server_flags
 @output_options
 def create(
-    out: Output, file: str, estimate: str | None, auto_cache: bool | None, server: Server
+    out: Output,
+    file: str,
+    estimate: str | None,
+    budget: str | None,
+    auto_cache: bool | None,
+    server: Server,
 ) -> None:
     """Create a batch from FILE (- is stdin).
 
@@ -54,9 +61,17 @@ def create(
     FILE holds a line {"custom_id": "doc-1", "params": {…}} per request, or one JSON body
     {"requests": […]}. It is checked first; with a mistake nothing is sent.
     """
+    max_cost_usd = None if budget is None else read_usd(budget, name="--budget")
     client = server.client()
     checked = body.read(file)
-    batch = client.create(checked.chunks(), estimate_id=estimate, auto_cache=auto_cache)
+    batch, warning = client.create(
+        checked.chunks(),
+        estimate_id=estimate,
+        max_cost_usd=max_cost_usd,
+        auto_cache=auto_cache,
+    )
+    if warning:
+        out.note(f"warning: {warning}")
     if out.as_json:
         out.document(msgspec.to_builtins(batch))
         return

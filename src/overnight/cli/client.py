@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import click
@@ -17,7 +18,9 @@ from pyreqwest.response import SyncResponse
 
 from overnight import __version__
 from overnight.errors import (
+    SPEND_LIMIT_REACHED,
     AuthenticationFailed,
+    BudgetExceeded,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -63,6 +66,13 @@ def server_flag(command: F) -> F:
     )(command)
 
 
+class Created(NamedTuple):
+    """A new batch, and what the server says of budgets that are nearly used up."""
+
+    batch: MessageBatch
+    warning: str | None
+
+
 class Client:
     """Calls one server. Every method raises an OvernightError for whatever goes wrong."""
 
@@ -82,14 +92,17 @@ class Client:
         body: Iterable[bytes],
         *,
         estimate_id: str | None = None,
+        max_cost_usd: Decimal | None = None,
         auto_cache: bool | None = None,
-    ) -> MessageBatch:
+    ) -> Created:
         """Create a batch from a JSON body. Not repeated once the server may have read it."""
 
         def send() -> SyncResponse:
             request = self._http.post(self.base_url + BATCHES)
             if estimate_id:
                 request = request.header("overnight-estimate-id", estimate_id)
+            if max_cost_usd is not None:
+                request = request.header("overnight-max-cost-usd", f"{max_cost_usd:f}")
             if auto_cache is not None:
                 request = request.header("overnight-auto-cache", str(auto_cache).lower())
             return (
@@ -97,7 +110,9 @@ class Client:
             )
 
         with self._reaching():
-            return _decoded(_checked(send()), MessageBatch)
+            answer = _checked(send())
+            warning = answer.get_header("overnight-budget-warning")
+            return Created(_decoded(answer, MessageBatch), warning)
 
     def retrieve(self, batch_id: str) -> MessageBatch:
         return _decoded(self._repeated("GET", _path(batch_id)), MessageBatch)
@@ -295,10 +310,13 @@ def _checked(response: SyncResponse) -> SyncResponse:
     if response.status < 300:
         return response
     request_id = response.get_header("request-id")
-    message = _message(bytes(response.bytes())) or f"the server answered {response.status}"
+    error = _error(bytes(response.bytes()))
+    message = error.message or f"the server answered {response.status}"
     default = ServerUnreachable if response.status >= 500 else InvalidRequest
     kind = _BY_STATUS.get(response.status, default)
     hint = None
+    if error.code == SPEND_LIMIT_REACHED:
+        kind, hint = BudgetExceeded, "overnight estimate FILE says what a batch will cost"
     if response.status == 401:
         hint = "set ANTHROPIC_API_KEY to a key of this server, OVERNIGHT_ADMIN_KEY to administer it"
     if message.startswith("anthropic-workspace-id:"):
@@ -306,12 +324,17 @@ def _checked(response: SyncResponse) -> SyncResponse:
     raise kind(message + (f" ({request_id})" if request_id else ""), hint=hint)
 
 
-def _message(body: bytes) -> str | None:
+class _Error(NamedTuple):
+    message: str | None = None
+    code: str | None = None
+
+
+def _error(body: bytes) -> _Error:
     try:
-        answer: Any = msgspec.json.decode(body)
-        return str(answer["error"]["message"])
-    except (*UNREADABLE, KeyError, TypeError):
-        return None
+        error: Any = msgspec.json.decode(body)["error"]
+        return _Error(str(error["message"]), error.get("details", {}).get("error_code"))
+    except (*UNREADABLE, KeyError, TypeError, AttributeError):
+        return _Error()
 
 
 def _worth_repeating(response: SyncResponse) -> bool:

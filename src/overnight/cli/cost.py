@@ -9,7 +9,14 @@ import click
 from overnight.cli.output import Output, output_options
 from overnight.cli.server import Server, server_flags
 from overnight.pricing.book import CACHE_CLASSES, TokenClass
-from overnight.pricing.money import shown, shown_beside
+from overnight.pricing.money import shown, shown_beside, shown_small
+
+_BUDGET = {
+    "batch": "budget of the batch",
+    "key": "budget of its key",
+    "workspace": "workspace budget",
+    "organization": "organization budget",
+}
 
 
 @click.command()
@@ -60,6 +67,10 @@ def _lines(found: Mapping[str, Any]) -> Sequence[str]:
         lines += _auto_cached(found["auto_cache"])
     if found["estimate"]:
         lines.append(f"{'estimated':20} {_estimate(found['estimate'])}")
+    lines += [f"{_BUDGET[one['scope']]:20} {_budget(one)}" for one in found["budgets"]]
+    if found["stopped"]:
+        by = _BUDGET[found["stopped"]["by"]]
+        lines.append(f"{'stopped':20} {by} is used up; the rest was {found['stopped']['rest_as']}")
     return [*lines, *(_item(line, spent) for line in found["lines"])]
 
 
@@ -89,6 +100,15 @@ def _cached(line: Mapping[str, Any], whole: Decimal | None) -> str:
     return (
         f"  {label:18} {line['count']:,} tokens for {shown_beside(usd, whole)} "
         f"instead of {shown_beside(uncached, whole)}"
+    )
+
+
+def _budget(budget: Mapping[str, Any]) -> str:
+    limit, used, left = (_usd(budget[name]) for name in ("limit_usd", "used_usd", "left_usd"))
+    share = "" if budget["used_percent"] is None else f" ({budget['used_percent']:g}%)"
+    period = "" if budget["period"] == "once" else f", {budget['period']}"
+    return (
+        f"{shown_small(limit)}{period}: used {shown_small(used)}{share}, left {shown_small(left)}"
     )
 
 

@@ -109,9 +109,8 @@ def list_(out: Output, workspace: str | None, status: str | None, base_url: str 
     if not rows:
         out.note("no keys" + (f" are {status}" if status else ""))
         return
-    names = {row.id: row.name for row in organization.workspaces(with_archived=True)}
     for row in rows:
-        place = names[row.workspace_id] if row.workspace_id else "(all)"
+        place = organization.names[row.workspace_id] if row.workspace_id else "(all)"
         out.data(f"{row.id}  {row.status:8}  {_used(row):19}  {place}  {','.join(row.roles)}  "
                  f"{row.hint}  {row.name}")  # fmt: skip
 

@@ -1,11 +1,13 @@
-"""The Admin API as the commands `workspaces`, `keys` and `audit` use it."""
+"""The Admin API as the commands `workspaces`, `keys`, `budgets` and `audit` use it."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from overnight.budget import RecurringPeriod
 from overnight.cli.client import PAGE_ROWS, Client
 from overnight.errors import InvalidRequest, NotFound
 from overnight.tenancy import LimitName
@@ -18,10 +20,18 @@ from overnight.wire.rate_limits import (
     WorkspaceRateLimit,
     WorkspaceRateLimitPage,
 )
+from overnight.wire.spend_limits import (
+    SpendLimit,
+    SpendLimitDeleted,
+    SpendScope,
+    SpendSummary,
+    SpendSummaryPage,
+)
 
 WORKSPACES = "/v1/organizations/workspaces"
 KEYS = "/overnight/v1/keys"
 ACTS = "/overnight/v1/audit"
+SPEND_LIMITS = "/v1/organizations/spend_limits"
 
 Row = TypeVar("Row", WorkspaceObject, KeyDocument, ActDocument)
 
@@ -45,6 +55,11 @@ class Organization:
         query = {"include_default": "true", "include_archived": str(with_archived).lower()}
         return self._rows(WORKSPACES, query, Page[WorkspaceObject])
 
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """Give the names of all workspaces by their ids."""
+        return {row.id: row.name for row in self.workspaces(with_archived=True)}
+
     def archive_workspace(self, workspace_id: str) -> WorkspaceObject:
         path = f"{WORKSPACES}/{quote(workspace_id, safe='')}/archive"
         return self._client.post(path, {}, WorkspaceObject)
@@ -60,6 +75,25 @@ class Organization:
         types = {name: of for of, name in LIMITERS.items()}
         values = [{"type": types[name], "value": value} for name, value in changed.items()]
         self._client.post(path, {"limits": values}, WorkspaceRateLimit)
+
+    def set_budget(self, scope: SpendScope, period: RecurringPeriod, cents: int) -> SpendLimit:
+        body = {"scope": scope, "period": period, "amount": str(cents)}
+        return self._client.post(SPEND_LIMITS, body, SpendLimit)
+
+    def budgets(self) -> Iterator[SpendSummary]:
+        """Give all budgets with what is spent of them, the newest first."""
+        page = ""
+        while True:
+            path = f"{SPEND_LIMITS}/effective?limit={PAGE_ROWS}{page}"
+            found = self._client.get(path, SpendSummaryPage)
+            yield from found.data
+            if found.next_page is None:
+                return
+            page = f"&page={quote(found.next_page)}"
+
+    def remove_budget(self, budget_id: str) -> SpendLimitDeleted:
+        path = f"{SPEND_LIMITS}/{quote(budget_id, safe='')}"
+        return self._client.remove(path, SpendLimitDeleted)
 
     def create_key(self, question: Mapping[str, Any]) -> NewKeyDocument:
         return self._client.post(KEYS, question, NewKeyDocument)

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Lazy] = {
         "overnight.cli.workspaces:workspaces", "Create, list, limit, archive workspaces."
     ),
     "keys": Lazy("overnight.cli.keys:keys", "Create, list, limit, revoke keys."),
+    "budgets": Lazy("overnight.cli.budgets:budgets", "Limit what may be spent."),
     "audit": Lazy("overnight.cli.audit:audit", "Show who did what to keys and workspaces."),
     "config": Lazy("overnight.cli.config:config", "Show the settings in force."),
     "completion": Lazy("overnight.cli.completion:completion", "Print a shell completion script."),

@@ -44,6 +44,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float | None = None
     eta: Eta | None = None
     verdict: str = ""
+    # Whose budget was used up, so that nothing more is sent.
+    stopped_by: str | None = None
 
 
 @click.command()
@@ -174,7 +176,9 @@ def _span(seconds: float) -> str:
 def _ended(progress: Progress) -> str:
     names = ("succeeded", "errored", "canceled", "expired")
     counts = (f"{getattr(progress.counts, name):,} {name}" for name in names)
-    return f"{progress.id} ended: {', '.join(counts)}"
+    why = f" (the budget of its {progress.stopped_by} is used up)" if progress.stopped_by else ""
+    why = why.replace("of its batch", "of the batch")
+    return f"{progress.id} ended: {', '.join(counts)}{why}"
 
 
 def _live(client: Client, batch_id: str) -> Progress | None:

@@ -39,6 +39,7 @@ from overnight.http import (
     prices,
     rate_limits,
     reports,
+    spend_limits,
     webhooks,
 )
 from overnight.http.service import CALLER, RATE, REQUEST_ID, WORKSPACE, HttpRequest, Service
@@ -67,6 +68,7 @@ def routes(settings: Settings) -> list[HTTPRouteHandler]:
         *prices.routes,
         *rate_limits.routes,
         *reports.routes,
+        *spend_limits.routes,
         *webhooks.routes,
     ]
     return [*described, *openapi.routes(described, settings)]

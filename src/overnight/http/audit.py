@@ -37,6 +37,8 @@ ACTIONS: Mapping[str, Action] = {
     "POST /v1/organizations/workspaces/{workspace_id}/archive": "workspace.archive",
     "POST /v1/organizations/workspaces/{workspace_id}/rate_limits/{rate_limit_id}":
         "workspace.limit",
+    "POST /v1/organizations/spend_limits": "budget.set",
+    "DELETE /v1/organizations/spend_limits/{spend_limit_id}": "budget.remove",
     "POST /v1/organizations/api_keys/{key_id}": "key.update",
     "POST /v1/organizations/webhooks": "webhook.create",
     "POST /v1/organizations/webhooks/{webhook_id}": "webhook.update",
@@ -58,7 +60,7 @@ _MAX_PER_MINUTE = 20
 _MAX_CALLERS = 10_000
 _MAX_FORWARDED_FOR = 200
 # What is no id may be anything, a key that was pasted into the wrong place too.
-_is_id = re.compile(r"(?:apikey|msgbatch|whep|wrkspc)_01[0-9A-Za-z]{22}").fullmatch
+_is_id = re.compile(r"(?:apikey|msgbatch|spl|whep|wrkspc)_01[0-9A-Za-z]{22}").fullmatch
 _not_printable = re.compile(r"[^ -~]")
 
 _NONE: Mapping[str, Detail] = {}

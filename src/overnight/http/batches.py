@@ -19,6 +19,7 @@ from overnight.http.service import (
     HttpRequest,
     Service,
     base_url,
+    budget_headers,
     caller_of,
     tenant_of,
     workspace_of,
@@ -33,7 +34,13 @@ from overnight.wire.batches import (
     MessageBatchPage,
     message_batch,
 )
-from overnight.wire.headers import api_version, auto_cache, betas, user_profile_id
+from overnight.wire.headers import (
+    api_version,
+    auto_cache,
+    betas,
+    max_cost_usd,
+    user_profile_id,
+)
 from overnight.wire.paging import PageQuery, read_page_query
 
 # A polling hint for clients; documented SDKs do not act on it.
@@ -58,6 +65,7 @@ async def create_batch(request: HttpRequest, service: AService) -> Response[Mess
         estimate_id=await _estimate_id(request, service),
         auto_cache=_auto_cache(request, service),
         queue_limits=service.limiter.limits(caller, workspace, "queued_requests"),
+        max_cost_usd=max_cost_usd(request.headers),
     )
     max_bytes = service.settings.max_batch_bytes
     announced = request.headers.get("content-length", "")
@@ -65,7 +73,9 @@ async def create_batch(request: HttpRequest, service: AService) -> Response[Mess
     with service.limiter.upload(caller, workspace, announced_bytes=announced_bytes) as upload:
         body = upload.passed(decoded_body(request, max_bytes=max_bytes))
         batch = await service.acceptor.accept(body, submission)
-    return _show(request, service, batch)
+    shown = _show(request, service, batch)
+    shown.headers |= budget_headers(service, workspace.id, caller.key_id)
+    return shown
 
 
 @get("/v1/messages/batches")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath
+from sqlalchemy import Connection
 
 from overnight.errors import InvalidRequest
 from overnight.http.batches import find_batch
@@ -16,7 +17,7 @@ from overnight.pricing import asked, statement
 from overnight.pricing.autocached import auto_cached
 from overnight.pricing.document import Document, money
 from overnight.pricing.quantity import number
-from overnight.pricing.statement import Quoted, Statement
+from overnight.pricing.statement import Quoted, Standing, Statement, Stop
 from overnight.store import batches, estimates, ledger
 from overnight.store.batches import UsageByModel
 from overnight.store.estimates import Estimated
@@ -52,6 +53,10 @@ async def batch_cost(
         quoted=await _quoted(service, batch),
         auto_cached=auto_cached(batch.auto_cached_requests, charged.usage, charged.charges)
         if batch.auto_cache
+        else None,
+        budgets=await _standings(service, batch),
+        stopped=Stop(by=batch.stopped_by, rest_as=batch.stopped_as)
+        if batch.stopped_by and batch.stopped_as
         else None,
     )
     shown = {"id": batch.id, "prices_of": batch.created_at.date().isoformat()}
@@ -93,6 +98,31 @@ async def _charged(service: Service, batch: Batch) -> _Charged:
     on = batch.created_at.date()
     charges = list(service.tariff.charges(live.usage, tier="batch", on=on))
     return _Charged(live.counts, live.usage, charges)
+
+
+async def _standings(service: Service, batch: Batch) -> list[Standing]:
+    """Say where its budgets stand; that of the organization is not shown to a workspace."""
+    of = service.treasury.budgets_of(batch.workspace_id, batch.key_id, batch)
+    await service.treasury.spending.recall(of)
+
+    def ask(connection: Connection) -> list[Standing]:
+        found = []
+        for budget in of:
+            if budget.scope == "organization":
+                continue
+            spend = service.treasury.spending.of(connection, budget)
+            standing = Standing(
+                scope=budget.scope,
+                period=budget.period,
+                limit_usd=budget.limit_usd,
+                used_usd=spend.used_usd,
+                reserved_usd=spend.reserved_usd,
+                left_usd=spend.left_usd(budget.limit_usd),
+            )
+            found.append(standing)
+        return found
+
+    return await service.database.read(ask)
 
 
 async def _quoted(service: Service, batch: Batch) -> Quoted | None:

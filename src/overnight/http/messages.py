@@ -7,8 +7,18 @@ from litestar import Response, post
 from litestar.response import Stream
 
 from overnight.http.body import whole_body
-from overnight.http.service import AService, HttpRequest, Service, workspace_of
+from overnight.http.service import (
+    AService,
+    HttpRequest,
+    Service,
+    budget_headers,
+    caller_of,
+    workspace_of,
+)
 from overnight.model import Call, Failure, Need
+from overnight.pipeline.till import Spender
+from overnight.pipeline.treasury import NOTHING, Payment
+from overnight.pricing.bounds import marked_ttl_s
 from overnight.settings import Settings
 from overnight.wire.errors import failure_error
 from overnight.wire.headers import api_version, betas, user_profile_id
@@ -24,20 +34,22 @@ async def create_message(request: HttpRequest, service: AService) -> Response[An
     call = await _call(request, service.settings)
     checked = await _checked(call, service, counts_tokens=False)
     need = Need(checked.input_tokens, checked.max_tokens)
-    workspace_id = workspace_of(request)
+    by = Spender(workspace_of(request), caller_of(request).key_id)
+    payment = await _pay(call, checked, by, service)
+    headers = budget_headers(service, *by)
     if checked.stream:
-        events = await service.realtime.stream(call, checked.model, need, workspace_id=workspace_id)
+        events = await service.realtime.stream(call, checked.model, need, by=by, payment=payment)
         if isinstance(events, Failure):
             raise failure_error(events)
         return Stream(
             events,
             media_type="text/event-stream; charset=utf-8",
-            headers={"cache-control": "no-cache"},
+            headers={"cache-control": "no-cache", **headers},
         )
-    reply = await service.realtime.send(call, checked.model, need, workspace_id=workspace_id)
+    reply = await service.realtime.send(call, checked.model, need, by=by, payment=payment)
     if isinstance(reply, Failure):
         raise failure_error(reply)
-    return Response(reply.message, media_type="application/json")
+    return Response(reply.message, media_type="application/json", headers=headers)
 
 
 @post("/v1/messages/count_tokens", status_code=200, request_max_body_size=None)
@@ -59,6 +71,21 @@ async def _call(request: HttpRequest, settings: Settings) -> Call:
         betas=betas(request.headers),
         user_profile_id=user_profile_id(request.headers),
     )
+
+
+async def _pay(call: Call, checked: Checked, by: Spender, service: Service) -> Payment:
+    """Have the budgets of a caller pay for a call. Raises: BudgetExceeded, RateLimited."""
+    if not service.treasury.budgets_of(*by):
+        return NOTHING
+    bounds = service.bounder.of(
+        checked.model,
+        checked.input_tokens,
+        checked.max_tokens,
+        tier="standard",
+        on=service.clock.now().date(),
+        ttl_s=marked_ttl_s(call.params),
+    )
+    return await service.treasury.pay(*by, bounds, model=checked.model)
 
 
 async def _checked(call: Call, service: Service, *, counts_tokens: bool) -> Checked:

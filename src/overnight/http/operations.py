@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from overnight.audit import ACTIONS, OUTCOMES
+from overnight.budget import RECURRING
 from overnight.http.costs import EstimateQuestion
 from overnight.model import DeliveryState
 from overnight.pricing.asked import PriceQuestion
@@ -29,6 +30,7 @@ from overnight.wire.reports import (
     UsageReport,
 )
 from overnight.wire.results import ResultLine
+from overnight.wire.spend_limits import SCOPE_TYPES, SpendLimitQuestion
 from overnight.wire.webhooks import BETA, CreateEndpoint, RotateSecret, UpdateEndpoint
 from overnight.wire.webhooks import MAX_LIMIT as MAX_WEBHOOKS
 
@@ -93,6 +95,7 @@ _ONE_LINE: Object = {"type": "string", "minLength": 1, "maxLength": 255}
 _MOMENT: Object = {"type": "string", "format": "date-time"}
 _TRUE_OR_FALSE: Object = {"type": "boolean"}
 _NAMES: Object = {"type": "string", "pattern": "^[!-~ ]*$", "maxLength": MAX_BETAS}
+_USD: Object = {"type": "string", "pattern": r"^[0-9]{1,8}(\.[0-9]{1,9})?$"}
 _PROFILE_ID: Object = {"type": "string", "pattern": "^[!-~]+$", "maxLength": MAX_PROFILE_ID}
 
 _VERSION = _needed(_header("anthropic-version", "Version of the API.", _words(API_VERSIONS)))
@@ -100,6 +103,7 @@ _BETAS = _header("anthropic-beta", "Betas, with commas between them.", _NAMES)
 _WEBHOOK_BETA = _needed(_header("anthropic-beta", "The beta of webhooks.", _words([BETA])))
 _PROFILE = _header("anthropic-user-profile-id", "Whom the call is for.", _PROFILE_ID)
 _LIMIT = _limit(MAX_LIMIT)
+_NEXT = _query("page", "`next_page` of the last answer.", TEXT)
 _KEYS = (
     _VERSION,
     *_page(_LIMIT),
@@ -159,6 +163,7 @@ READS: Mapping[str, Reads] = {
             _header("idempotency-key", "The same key gives the same batch.", _ONE_LINE),
             _header("overnight-estimate-id", "The estimate to compare its cost with."),
             _header("overnight-auto-cache", "Sets cache breakpoints.", _words(["true", "false"])),
+            _header("overnight-max-cost-usd", "What the batch may cost at most.", _USD),
         ],
         body=Envelope,
     ),
@@ -253,6 +258,27 @@ READS: Mapping[str, Reads] = {
     "POST /v1/organizations/workspaces/{workspace_id}/rate_limits/{rate_limit_id}": Reads(
         [_VERSION], body=NewLimits
     ),
+    "GET /v1/organizations/spend_limits": Reads(
+        [
+            _VERSION,
+            _LIMIT,
+            _NEXT,
+            _query("workspace_id", "Only those of this workspace.", TEXT),
+            _several("scope_type", "Only those of such scopes.", _words(SCOPE_TYPES)),
+        ]
+    ),
+    "POST /v1/organizations/spend_limits": Reads([_VERSION], body=SpendLimitQuestion),
+    "GET /v1/organizations/spend_limits/effective": Reads(
+        [
+            _VERSION,
+            _LIMIT,
+            _NEXT,
+            _several("period", "Only those of such periods.", _words(RECURRING)),
+            _several("user_ids", "Matches none: there are no users."),
+        ]
+    ),
+    "GET /v1/organizations/spend_limits/{spend_limit_id}": Reads([_VERSION]),
+    "DELETE /v1/organizations/spend_limits/{spend_limit_id}": Reads([_VERSION]),
     "GET /v1/organizations/api_keys": Reads(_KEYS),
     "GET /v1/organizations/api_keys/{key_id}": Reads([_VERSION]),
     "POST /v1/organizations/api_keys/{key_id}": Reads([_VERSION], body=ApiKeyQuestion),

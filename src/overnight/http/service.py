@@ -17,7 +17,9 @@ from overnight.pipeline.accept import Acceptor
 from overnight.pipeline.offer import Offer
 from overnight.pipeline.progress import Meter
 from overnight.pipeline.realtime import RealTime
+from overnight.pipeline.treasury import Treasury
 from overnight.pipeline.wake import Wakes
+from overnight.pricing.bounds import Bounder
 from overnight.pricing.tariff import Tariff
 from overnight.settings import Settings
 from overnight.store.database import Database
@@ -46,6 +48,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     keyring: Keyring
     secret: ServerSecret
     limiter: Limiter
+    treasury: Treasury
+    bounder: Bounder
     acceptor: Acceptor
     meter: Meter
     tariff: Tariff
@@ -73,6 +77,15 @@ def tenant_of(request: HttpRequest) -> Workspace:
     """Give the workspace that `http.admission` found for the caller."""
     workspace: Workspace = request.scope["state"][WORKSPACE]
     return workspace
+
+
+def budget_headers(
+    service: Service, workspace_id: WorkspaceId, key_id: str | None
+) -> dict[str, str]:
+    """Say how much of a budget is used, from the first level of warning on."""
+    treasury = service.treasury
+    told = treasury.spending.told(treasury.budgets_of(workspace_id, key_id))
+    return {"overnight-budget-warning": told} if told else {}
 
 
 def base_url(request: HttpRequest, service: Service) -> str:

@@ -3,17 +3,23 @@
 import asyncio
 import filecmp
 import mmap
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import timedelta
+from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from overnight.budget import Budget, Estimated
 from overnight.clock import Clock
 from overnight.errors import InvalidRequest, QueueFull, RateLimited, Unavailable
 from overnight.model import Batch, BatchId, Counts, WorkspaceId, new_batch_id
+from overnight.pipeline.treasury import Treasury
 from overnight.pipeline.wake import Wakes
+from overnight.pricing.bounds import Bounder, asked, total
 from overnight.store import batches, workspaces
 from overnight.store.database import Database
 from overnight.store.objects import ObjectDirectory, ObjectWriter
@@ -42,6 +48,18 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     auto_cache: bool = False
     # How many requests may be queued, this batch's included.
     queue_limits: tuple[Limit, ...] = ()
+    # Its own budget.
+    max_cost_usd: Decimal | None = None
+
+
+class _Checked(NamedTuple):
+    """What a body was found to hold."""
+
+    requests: int
+    # None where no budget holds.
+    cost: Estimated | None = None
+    # Models whose price is unknown.
+    unpriced: Collection[str] = ()
 
 
 class Acceptor:
@@ -54,6 +72,8 @@ class Acceptor:
         objects: ObjectDirectory,
         clock: Clock,
         wakes: Wakes,
+        treasury: Treasury,
+        bounder: Bounder,
         max_requests: int,
         processing_window_s: int,
         retention_s: int,
@@ -64,6 +84,8 @@ class Acceptor:
         self._objects = objects
         self._clock = clock
         self._wakes = wakes
+        self._treasury = treasury
+        self._bounder = bounder
         self._max_requests = max_requests
         self._processing_window = timedelta(seconds=processing_window_s)
         self._retention = timedelta(seconds=retention_s)
@@ -73,17 +95,21 @@ class Acceptor:
         """Store the body durably, check its envelope, and create the batch.
 
         Raises: InvalidRequest for the first fault of the envelope, RateLimited when too many
-        requests are queued, both with nothing stored; Unavailable when the disk or the database
-        cannot take it.
+        requests are queued, BudgetExceeded when a budget cannot pay it, all with nothing stored;
+        Unavailable when the disk or the database cannot take it.
         """
-        if submission.queue_limits and submission.idempotency_key is None:
-            await self._database.read(lambda c: self._refuse_if_full(c, submission))
+        of = self._treasury.budgets_of(submission.workspace_id, submission.key_id)
+        await self._treasury.spending.recall(of)
+        if (submission.queue_limits or of) and submission.idempotency_key is None:
+            await self._database.read(lambda c: self._refuse_early(c, submission, of))
         batch_id = new_batch_id()
         key = f"{batch_id}/input.json"
         try:
             writer = await asyncio.to_thread(self._objects.writer, key)
             try:
-                count = await self._store(writer, body)
+                checked = await self._store(writer, body, submission, of)
+                whose = of[0].title if of else "the budget of this batch"
+                self._treasury.refuse_unpriced(whose, checked.unpriced)
             finally:
                 await asyncio.to_thread(writer.abandon)
         except BaseException as error:
@@ -96,9 +122,9 @@ class Acceptor:
             raise
         # From here on the input stays: a create that fails may have been committed all the same.
         # If it was not, the input is an orphan, which the keeper finds.
-        batch = self._batch(batch_id, key, count, writer.size_bytes, submission)
+        batch = self._batch(batch_id, key, checked, writer.size_bytes, submission)
         try:
-            created = await self._create(batch, submission)
+            created = await self._create(batch, submission, checked.cost)
         except (InvalidRequest, RateLimited):
             await asyncio.to_thread(self._objects.delete_group, batch_id)
             raise
@@ -107,30 +133,54 @@ class Acceptor:
         self._wakes.accepted.ring()
         return created
 
-    async def _store(self, writer: ObjectWriter, body: AsyncIterator[bytes]) -> int:
-        """Write the body, check it, make it durable; give the number of its requests."""
+    async def _store(
+        self,
+        writer: ObjectWriter,
+        body: AsyncIterator[bytes],
+        submission: Submission,
+        of: Sequence[Budget],
+    ) -> _Checked:
+        """Write the body, check it, make it durable; say what it holds."""
         await _write(writer, body)
         if not writer.size_bytes:
             raise InvalidRequest("The request body is empty; it must be a JSON object")
         # The check is work for the processor, the commit for the disk: they share the time.
         with mmap.mmap(writer.fileno(), 0, access=mmap.ACCESS_READ) as written:
             checked, committed = await asyncio.gather(
-                asyncio.to_thread(self._count_requests, written),
+                asyncio.to_thread(self._check, written, submission, of),
                 asyncio.to_thread(writer.commit),
                 return_exceptions=True,
             )
         for outcome in (committed, checked):
             if isinstance(outcome, BaseException):
                 raise outcome
-        assert isinstance(checked, int)
+        assert isinstance(checked, _Checked)
         return checked
 
-    def _count_requests(self, body: mmap.mmap) -> int:
+    def _check(self, body: mmap.mmap, submission: Submission, of: Sequence[Budget]) -> _Checked:
         envelope = read_envelope(body, max_requests=self._max_requests)
-        return len(envelope.requests)
+        if not of and submission.max_cost_usd is None:
+            return _Checked(len(envelope.requests))
+        costs = total(
+            Counter(
+                found
+                for request in envelope.requests
+                if (found := asked(request.params, auto_cache=submission.auto_cache))
+            ),
+            self._bounder,
+            tier="batch",
+            on=self._clock.now().date(),
+        )
+        # Not refused here: a traceback would hold views on the body.
+        return _Checked(len(envelope.requests), Estimated(*costs.bounds), costs.unpriced)
 
     def _batch(
-        self, batch_id: BatchId, key: str, count: int, size_bytes: int, submission: Submission
+        self,
+        batch_id: BatchId,
+        key: str,
+        checked: _Checked,
+        size_bytes: int,
+        submission: Submission,
     ) -> Batch:
         now = self._clock.now()
         return Batch(
@@ -146,16 +196,18 @@ class Acceptor:
             estimate_id=submission.estimate_id,
             auto_cache=submission.auto_cache,
             key_id=submission.key_id,
-            request_count=count,
+            max_cost_usd=submission.max_cost_usd,
+            least_usd=None if checked.cost is None else checked.cost.low_usd,
+            request_count=checked.requests,
             input_key=key,
             input_bytes=size_bytes,
-            counts=Counts(processing=count),
+            counts=Counts(processing=checked.requests),
         )
 
-    async def _create(self, batch: Batch, submission: Submission) -> Batch:
+    async def _create(self, batch: Batch, submission: Submission, cost: Estimated | None) -> Batch:
         key = submission.idempotency_key
         try:
-            await self._database.write(lambda c: self._insert(c, batch, submission))
+            await self._database.write(lambda c: self._insert(c, batch, submission, cost))
         except IntegrityError:
             if key is None:
                 raise
@@ -170,13 +222,29 @@ class Acceptor:
             return earlier
         return batch
 
-    def _insert(self, connection: Connection, batch: Batch, submission: Submission) -> None:
+    def _insert(
+        self,
+        connection: Connection,
+        batch: Batch,
+        submission: Submission,
+        cost: Estimated | None,
+    ) -> None:
         if submission.queue_limits:
             # One after the other: each must see what the one before has queued.
             workspaces.find_locked(connection, batch.workspace_id)
         batches.create(connection, batch, idempotency_key=submission.idempotency_key)
         # After the row is there, so that a repeated create is found to be one even when full.
         self._refuse_if_full(connection, submission, own=batch.request_count)
+        if cost is not None:
+            of = self._treasury.budgets_of(batch.workspace_id, batch.key_id, batch)
+            self._treasury.refuse_unaffordable(connection, of, cost, own=batch.id)
+
+    def _refuse_early(
+        self, connection: Connection, submission: Submission, of: Sequence[Budget]
+    ) -> None:
+        """Refuse what cannot be taken whatever is in it, before it is read."""
+        self._refuse_if_full(connection, submission)
+        self._treasury.refuse_unaffordable(connection, of, None)
 
     def _refuse_if_full(
         self, connection: Connection, submission: Submission, own: int | None = None

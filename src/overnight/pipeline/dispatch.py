@@ -7,6 +7,7 @@ crash no more requests are sent again than there are senders (docs/decisions/000
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine
+from decimal import Decimal
 from functools import partial
 from random import Random
 from typing import Any
@@ -18,12 +19,14 @@ from overnight.dispatch import retry
 from overnight.dispatch.gate import Pass
 from overnight.dispatch.queue import Taken
 from overnight.dispatch.routing import Target
-from overnight.model import Call, Failure, FailureKind, Need, Prefix, Reply
+from overnight.model import BatchId, Call, Failure, FailureKind, Need, Prefix, Reply
 from overnight.pipeline.held import HeldShard, Work, Workload
 from overnight.pipeline.journal import Journal
 from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.lease import settle_unsent
+from overnight.pipeline.treasury import NOTHING, Payment, Treasury
 from overnight.pipeline.wake import sleep_or
+from overnight.pricing.bounds import Bounder
 from overnight.pricing.tariff import Tariff
 from overnight.wire.named import renamed
 from overnight.wire.results import errored_line, expired_line, succeeded_line
@@ -50,6 +53,8 @@ _NO_MESSAGE = Failure(
     message="The backend's answer is not a Messages object.",
 )
 
+_ENDLESS = Decimal("Infinity")
+
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +67,8 @@ class Dispatcher:
         workload: Workload,
         journal: Journal,
         lanes: Lanes,
+        treasury: Treasury,
+        bounder: Bounder,
         tariff: Tariff,
         clock: Clock,
         random: Random,
@@ -70,10 +77,14 @@ class Dispatcher:
         self._workload = workload
         self._journal = journal
         self._lanes = lanes
+        self._treasury = treasury
+        self._bounder = bounder
         self._tariff = tariff
         self._clock = clock
         self._random = random
         self._max_attempts = max_attempts
+        # Batches that a budget has stopped, until they are gone from here.
+        self._stopped: set[BatchId] = set()
         # Requests that wait for their next attempt.
         self.retrying = 0
         # They, and leaders whose prefixes settle.
@@ -99,13 +110,46 @@ class Dispatcher:
                 workload.put_back(lane, taken)
                 lane.pause(work.route, pace_s)
                 continue
-            sending = Sending(workload, lane, taken, need, now_s)
+            payment = self._pay(work, now_s)
+            if payment is None:
+                workload.put_back(lane, taken)
+                # Other batches may go on.
+                lane.wake()
+                continue
+            sending = Sending(workload, lane, taken, need, now_s, payment)
             # Another one may find work too; another lane, now that this one has less room.
             self._lanes.wake()
             try:
                 await self._settle(sending, task)
             finally:
                 sending.fail()
+                sending.square()
+
+    async def let_pay(self) -> None:
+        """Wait until budgets have been looked at; let go on who can be paid for now.
+
+        A batch whose next request would pass a budget, whatever comes of those under way, ends.
+        """
+        await self._treasury.looked()
+        workload, treasury, now_s = self._workload, self._treasury, self._clock.seconds()
+        batches = {batch_id: workload.batch(batch_id) for batch_id in workload.unpaid}
+        self._stopped &= batches.keys()
+        for batch_id, usd in dict(workload.unpaid).items():
+            batch = batches[batch_id]
+            if batch is None:
+                workload.paid(batch_id)
+            elif (dry := treasury.dry(treasury.of_batch(batch), usd)) is None:
+                continue
+            elif batch_id not in self._stopped:
+                self._stopped.add(batch_id)
+                treasury.stop(batch_id, dry)
+        # Afterwards: to ask whether one can be paid for makes the purse wait for its money.
+        for batch_id, usd in dict(workload.unpaid).items():
+            batch = batches[batch_id]
+            if batch is None or batch_id in self._stopped:
+                continue
+            if treasury.can_take(treasury.of_batch(batch), usd, now_s):
+                workload.paid(batch_id)
 
     async def cut_stragglers(self) -> None:
         """Give up the calls that take far longer than all others, then pause."""
@@ -122,6 +166,27 @@ class Dispatcher:
             task.cancel()
         for lane in self._lanes:
             lane.close()
+
+    def _pay(self, work: Work, now_s: float) -> Payment | None:
+        """Have the budgets of a batch pay for a request; None when one of them cannot now."""
+        held = work.held
+        purses = self._treasury.of_batch(held.batch)
+        if not purses or held.stop is not None:
+            return NOTHING
+        bounds = self._bounder.of(
+            work.model,
+            work.input_tokens,
+            work.max_tokens,
+            tier="batch",
+            on=held.created_on,
+            ttl_s=work.ttl_s,
+        )
+        # What it costs is unknown: nothing is enough.
+        usd = _ENDLESS if bounds is None else bounds.high_usd
+        payment = self._treasury.take(purses, usd, now_s)
+        if payment is None:
+            self._workload.wait_for_money(work.batch_id, usd)
+        return payment
 
     def _settle(self, sending: "Sending", task: asyncio.Task[None]) -> Awaitable[None]:
         """Bring a request to its outcome, or to its next attempt."""
@@ -179,6 +244,7 @@ class Dispatcher:
     def _record(self, sending: "Sending", passed: Pass, reply: Reply) -> Awaitable[None]:
         work, lane = sending.work, sending.lane
         lane.gate.answered(passed, reply, self._clock.seconds())
+        sending.answered = True
         if sending.leads:
             self._begin(sending)
         lane.wake()
@@ -309,10 +375,18 @@ class Dispatcher:
 class Sending:
     """One request under way in a lane, and the prefixes that others wait for until it has begun."""
 
-    __slots__ = ("_workload", "lane", "leads", "line", "need", "started_s", "work")
+    __slots__ = (
+        "_payment", "_workload", "answered", "lane", "leads", "line", "need", "started_s", "work",
+    )  # fmt: skip
 
     def __init__(
-        self, workload: Workload, lane: Lane, taken: Taken[Work], need: Need, started_s: float
+        self,
+        workload: Workload,
+        lane: Lane,
+        taken: Taken[Work],
+        need: Need,
+        started_s: float,
+        payment: Payment,
     ) -> None:
         self._workload = workload
         self.lane = lane
@@ -323,6 +397,16 @@ class Sending:
         self.started_s = started_s
         # The result line, once it is answered.
         self.line = b""
+        # It costs something.
+        self.answered = False
+        self._payment = payment
+
+    def square(self) -> None:
+        """Say to the budgets what came of what they paid. Once, at the end."""
+        if self.answered:
+            self._payment.settle()
+        else:
+            self._payment.give_back()
 
     def lose(self) -> None:
         """Note that it was sent and brought nothing."""

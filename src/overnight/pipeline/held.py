@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, NamedTuple
+from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
 from overnight.dispatch.fairness import Fairness
 from overnight.dispatch.queue import May, Part, Queue, RouteId, Taken
 from overnight.dispatch.warmth import Warmth
-from overnight.model import Batch, BatchId, Need, Prefix, WorkspaceId
+from overnight.model import Batch, BatchId, Need, Prefix, Unsent, WorkspaceId
 from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.planned import PlannedRequest
 from overnight.store.shards import Claim, ShardKey, Totals
@@ -59,7 +60,7 @@ class HeldShard:
         # All is recorded and being turned into the results object.
         self.sealing = False
         # Why nothing more is sent, once that is so.
-        self.stop: Literal["canceled", "expired"] | None = None
+        self.stop: Unsent | None = None
         self.stopped = asyncio.Event()
         # The tasks that wait for the backend's answer to a request of this shard.
         self.sending: set[asyncio.Task[None]] = set()
@@ -96,6 +97,7 @@ class Work:
         "position",
         "prefixes",
         "route",
+        "ttl_s",
         "workspace_id",
     )
 
@@ -118,6 +120,8 @@ class Work:
         self.input_tokens = planned.input_tokens
         self.max_tokens = planned.max_tokens
         self.auto_cached = planned.auto_cached
+        # The longest life that its breakpoints ask for.
+        self.ttl_s = max((one.ttl_s for one in planned.prefixes), default=0)
         # Those for which a leader pays.
         self.prefixes = prefixes
         self.route = route
@@ -164,6 +168,8 @@ class Workload:
         )
         # Batches that may not end in time, the earliest expiry first.
         self.urgent: Sequence[BatchId] = ()
+        # Batches whose next request a budget cannot pay now, and what that request may cost.
+        self.unpaid: dict[BatchId, Decimal] = {}
         # Below this many requests that could go another shard is claimed.
         self.low_water = low_water
         # Set when there is little left to send, or memory was freed.
@@ -210,11 +216,11 @@ class Workload:
         return taken
 
     def _may(self, lane: Lane) -> May | None:
-        if len(self._lanes) == 1 and not lane.pauses_any:
+        if len(self._lanes) == 1 and not lane.pauses_any and not self.unpaid:
             return None
 
         def may(batch_id: BatchId, route: RouteId) -> Part:
-            if lane.pauses(route):
+            if lane.pauses(route) or batch_id in self.unpaid:
                 return "nothing"
             urgent = batch_id in self.urgent
             return self._lanes.route(route).part(lane.id, self._lanes, urgent=urgent)
@@ -240,6 +246,19 @@ class Workload:
         if len(self._lanes) > 1:
             self._queue.abandon(lane.id)
             self._lanes.wake()
+
+    def wait_for_money(self, batch_id: BatchId, usd: Decimal) -> None:
+        """Take nothing more of a batch until `paid`."""
+        self.unpaid[batch_id] = usd
+
+    def paid(self, batch_id: BatchId) -> None:
+        """Let a batch go on."""
+        del self.unpaid[batch_id]
+        self._lanes.wake()
+
+    def batch(self, batch_id: BatchId) -> Batch | None:
+        """Give a batch of which there is a shard here."""
+        return next((h.batch for h in self.held.values() if h.batch.id == batch_id), None)
 
     def look_after(self, now_s: float) -> None:
         """Let requests go that waited too long for their leader."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from overnight.backends.protocol import Backend
@@ -151,6 +151,12 @@ class Lanes:
 
     def route(self, id: RouteId) -> Route:
         return self.routing.routes[id]
+
+    def names(self, model: str) -> Collection[str]:
+        """Give what the backends that may answer for a model call it."""
+        route = self.find(model)
+        targets = route.targets.values() if route else ()
+        return {target.model or model for target in targets} or {model}
 
     def caching(self, route: Route, model: str) -> Caching:
         """Say what is done with equal beginnings of prompts where most of a route's requests go."""

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
-from typing import Literal
 
 import msgspec
 from sqlalchemy import Connection
@@ -14,7 +13,7 @@ from overnight.clock import Clock
 from overnight.dispatch.fairness import Rota
 from overnight.dispatch.routing import Route
 from overnight.dispatch.warmth import worth_leading
-from overnight.model import BatchId, Prefix, WorkerId
+from overnight.model import BatchId, Prefix, Unsent, WorkerId
 from overnight.pipeline.held import HeldShard, Work, Workload
 from overnight.pipeline.journal import Journal
 from overnight.pipeline.lanes import Lanes
@@ -96,7 +95,7 @@ class Leaser:
         await asyncio.sleep(self._lease.total_seconds() / 3)
 
     async def sweep(self) -> None:
-        """Stop canceled and expired batches and free the shards of dead workers."""
+        """Stop the batches of which nothing more may be sent, free the shards of dead workers."""
         self._workload.look_after(self._clock.seconds())
         # First what is being sent: a cancel waits for this.
         await self._stop_held()
@@ -128,7 +127,7 @@ class Leaser:
             self._wakes.planned.ring()
 
     async def _stop_held(self) -> None:
-        """Look up the batches under work and stop those that were canceled or have expired."""
+        """Look up the batches under work and stop those of which nothing more may be sent."""
         batch_ids = list({key.batch_id for key in self._workload.held})
         if not batch_ids:
             return
@@ -138,10 +137,14 @@ class Leaser:
             standing = standings.get(held.key.batch_id)
             if standing is None:
                 continue
-            fate = lifecycle.fate(standing.status, standing.expires_at, now=now)
-            if held.stop == "canceled" and now >= standing.expires_at:
-                # What was under way at the cancel may finish, but not beyond the expiry.
+            fate = lifecycle.fate(
+                standing.status, standing.expires_at, standing.stopped_as, now=now
+            )
+            if now >= standing.expires_at:
+                # What was under way when it was stopped may finish, but not beyond the expiry.
                 fate = "expired"
+                for task in held.sending:
+                    task.cancel()
             if fate != "send" and fate != held.stop:
                 await self._stop(held, fate)
 
@@ -236,7 +239,9 @@ class Leaser:
             return
         works = self._works(held, entries, claim.recorded_positions)
         batch = claim.batch
-        fate = held.stop or lifecycle.fate(batch.status, batch.expires_at, now=self._clock.now())
+        fate = held.stop or lifecycle.fate(
+            batch.status, batch.expires_at, batch.stopped_as, now=self._clock.now()
+        )
         if fate == "send":
             self._workload.put(works)
         else:
@@ -272,7 +277,7 @@ class Leaser:
     async def _stop(
         self,
         held: HeldShard,
-        fate: Literal["canceled", "expired"],
+        fate: Unsent,
         works: list[Work] | None = None,
     ) -> None:
         """Send nothing more of a shard: what was not sent gets its outcome now."""
@@ -280,9 +285,6 @@ class Leaser:
         held.stopped.set()
         unsent = (works or []) + self._workload.withdraw(held)
         recorded = [settle_unsent(self._journal, work) for work in unsent]
-        if fate == "expired":
-            for task in held.sending:
-                task.cancel()
         if recorded:
             await recorded[-1]
 

@@ -14,9 +14,10 @@ from overnight.backends.sse import error_event
 from overnight.clock import Clock
 from overnight.dispatch.gate import Pass
 from overnight.errors import Unavailable
-from overnight.model import Call, Failure, FailureKind, Need, Reply, Usage, WorkspaceId
+from overnight.model import Call, Failure, FailureKind, Need, Reply, Usage
 from overnight.pipeline.lanes import Lane, Lanes
-from overnight.pipeline.till import Spent, Till
+from overnight.pipeline.till import Spender, Spent, Till
+from overnight.pipeline.treasury import Payment
 from overnight.wire.named import renamed
 
 
@@ -29,12 +30,29 @@ class RealTime:
         self._clock = clock
 
     async def send(
-        self, call: Call, model: str, need: Need, *, workspace_id: WorkspaceId
+        self, call: Call, model: str, need: Need, *, by: Spender, payment: Payment
     ) -> Reply | Failure:
         """Answer one call; where one backend cannot be reached, the next of the route is tried.
 
-        Raises: Unavailable when the answer cannot be charged.
+        `payment` is given back where nothing came. Raises: Unavailable when the answer cannot be
+        charged.
         """
+        try:
+            outcome = await self._send(call, model, need)
+        except BaseException:
+            payment.give_back()
+            raise
+        if isinstance(outcome, Failure):
+            payment.give_back()
+            return outcome
+        try:
+            spent = Spent(by.workspace_id, outcome.model, outcome.usage, by.key_id)
+            await self._till.charge(spent)
+        finally:
+            payment.settle()
+        return outcome
+
+    async def _send(self, call: Call, model: str, need: Need) -> Reply | Failure:
         self._till.require_open()
         outcome: Reply | Failure = _nobody(model)
         for lane, sent in self._ways(call, model):
@@ -47,17 +65,28 @@ class RealTime:
             self._leave(lane, passed, outcome)
             if not _was_not_sent(outcome):
                 break
-        if isinstance(outcome, Reply):
-            await self._till.charge(Spent(workspace_id, outcome.model, outcome.usage))
         return outcome
 
     async def stream(
-        self, call: Call, model: str, need: Need, *, workspace_id: WorkspaceId
+        self, call: Call, model: str, need: Need, *, by: Spender, payment: Payment
     ) -> AsyncIterator[bytes] | Failure:
         """Answer one streaming call: chunks of server-sent events, as they come.
 
         The last one waits for the charge, and is an error event when that cannot be stored.
+        `payment` is given back where nothing came.
         """
+        try:
+            outcome = await self._stream(call, model, need, by, payment)
+        except BaseException:
+            payment.give_back()
+            raise
+        if isinstance(outcome, Failure):
+            payment.give_back()
+        return outcome
+
+    async def _stream(
+        self, call: Call, model: str, need: Need, by: Spender, payment: Payment
+    ) -> AsyncIterator[bytes] | Failure:
         self._till.require_open()
         outcome: AsyncIterator[bytes] | Failure = _nobody(model)
         for lane, sent in self._ways(call, model):
@@ -68,7 +97,8 @@ class RealTime:
                 self._abandon(lane, passed)
                 raise
             if not isinstance(outcome, Failure):
-                events = self._watched(outcome, lane, passed, Spent(workspace_id, model, Usage()))
+                nothing = Spent(by.workspace_id, model, Usage(), by.key_id)
+                events = self._watched(outcome, lane, passed, nothing, payment)
                 # Begun, so that dropping it ends the call even if nobody ever reads.
                 await anext(events)
                 return events
@@ -118,7 +148,12 @@ class RealTime:
         calls.first_byte_s.note(self._clock.seconds() - passed.started_s)
 
     async def _watched(
-        self, events: AsyncIterator[bytes], lane: Lane, passed: Pass, nothing: Spent
+        self,
+        events: AsyncIterator[bytes],
+        lane: Lane,
+        passed: Pass,
+        nothing: Spent,
+        payment: Payment,
     ) -> AsyncIterator[bytes]:
         """Give nothing, then the events; tell the gate and the till what they came to.
 
@@ -139,12 +174,14 @@ class RealTime:
                     except Unavailable as error:
                         yield error_event(error.wire_type, error.message, after=before)
                         return
+                    finally:
+                        payment.settle()
                 before = (before + chunk)[-2:]
                 yield chunk
         finally:
             if not charged:
                 # It broke off; what came so far was given.
-                self._till.owe(_spent(account, nothing))
+                self._till.owe(_spent(account, nothing), then=payment.settle)
             self._conclude(lane, passed, account)
 
     def _conclude(self, lane: Lane, passed: Pass, account: Account) -> None:

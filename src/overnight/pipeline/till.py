@@ -1,7 +1,7 @@
 """The till: real-time calls are charged at the standard price, in groups, before they are answered.
 
 A group is all that ended while the one before was being stored, so a charge waits for the commit
-that runs and for its own. Each process has one sum per workspace and minute, its tab, and stores
+that runs and for its own. Each process has one sum per key and minute, its tab, and stores
 the sums themselves: the ledger grows by the minute and not by the call, and to store them once more
 changes nothing. See docs/decisions/0036-real-time-first.md.
 """
@@ -43,10 +43,23 @@ class Spent(NamedTuple):
     # As the answer named it.
     model: str
     usage: Usage
+    # None for a key of the settings, or where no key was needed.
+    key_id: str | None = None
+
+    @property
+    def spender(self) -> "Spender":
+        return Spender(self.workspace_id, self.key_id)
 
 
-# By workspace, and there by `UsageKey`.
-Sums = dict[WorkspaceId, dict[str, Usage]]
+class Spender(NamedTuple):
+    """Whose calls are summed up together."""
+
+    workspace_id: WorkspaceId
+    key_id: str | None
+
+
+# By spender, and there by `UsageKey`.
+Sums = dict[Spender, dict[str, Usage]]
 # Gives the `UsageKey` of a call, written as text.
 Key = Callable[[str, Usage], str]
 
@@ -69,7 +82,7 @@ class Till:
         self._shut = False
         self._waiting: list[_Waiting] = []
         # Those of this minute.
-        self._tabs: dict[WorkspaceId, _Tab] = {}
+        self._tabs: dict[Spender, _Tab] = {}
         self._minute: datetime | None = None
         # What the database has of them may differ from what it should have.
         self._doubted: dict[TabId, _Tab] = {}
@@ -107,9 +120,13 @@ class Till:
                 "nor charged"
             ) from None
 
-    def owe(self, spent: Spent) -> None:
-        """Charge what was given already, as soon as that can be stored."""
-        self._add(spent)
+    def owe(self, spent: Spent, *, then: Callable[[], None] = lambda: None) -> None:
+        """Charge what was given already, as soon as that can be stored; `then` is called."""
+        waiting = self._add(spent)
+        if waiting is None:
+            then()
+        else:
+            waiting.stored.add_done_callback(lambda stored: then())
 
     async def run(self) -> None:
         """Store group after group until canceled."""
@@ -196,13 +213,14 @@ class Till:
         on = tab.begun_at.date()
         return Tab(
             id=tab.id,
-            workspace_id=tab.workspace_id,
+            workspace_id=tab.spender.workspace_id,
+            key_id=tab.spender.key_id,
             begun_at=tab.begun_at,
             charges=self._tariff.charges(usage, tier="standard", on=on),
         )
 
-    def _open(self, group: "Iterable[_Waiting]", now: datetime) -> "dict[WorkspaceId, _Tab]":
-        """Give the tabs that grow now: one for each workspace of a group, others of its minute.
+    def _open(self, group: "Iterable[_Waiting]", now: datetime) -> "dict[Spender, _Tab]":
+        """Give the tabs that grow now: one for each spender of a group, others of its minute.
 
         A minute is the finest width of the reports.
         """
@@ -210,21 +228,21 @@ class Till:
         if minute != self._minute:
             self._minute, self._tabs = minute, {}
         for waiting in group:
-            workspace_id = waiting.spent.workspace_id
-            tab = self._tabs.get(workspace_id)
+            spender = waiting.spent.spender
+            tab = self._tabs.get(spender)
             if tab is None or len(tab.usage) >= _MAX_KEYS:
-                self._tabs[workspace_id] = _Tab(workspace_id, now)
+                self._tabs[spender] = _Tab(spender, now)
         return self._tabs
 
 
 def sums(spent: Iterable[Spent], *, key: Key) -> Sums:
-    """Sum up what calls used, apart where workspaces or rates differ. Pure."""
+    """Sum up what calls used, apart where spenders or rates differ. Pure."""
     found: Sums = {}
-    for workspace_id, model, usage in spent:
-        of_workspace = found.setdefault(workspace_id, {})
-        named = key(model, usage)
-        so_far = of_workspace.get(named)
-        of_workspace[named] = usage if so_far is None else so_far + usage
+    for one in spent:
+        of_spender = found.setdefault(one.spender, {})
+        named = key(one.model, one.usage)
+        so_far = of_spender.get(named)
+        of_spender[named] = one.usage if so_far is None else so_far + one.usage
     return found
 
 
@@ -236,13 +254,13 @@ class _Waiting(NamedTuple):
 
 
 class _Tab:
-    """What the calls of one workspace came to: what the database should have."""
+    """What the calls of one spender came to: what the database should have."""
 
-    __slots__ = ("begun_at", "id", "usage", "workspace_id")
+    __slots__ = ("begun_at", "id", "spender", "usage")
 
-    def __init__(self, workspace_id: WorkspaceId, now: datetime) -> None:
+    def __init__(self, spender: Spender, now: datetime) -> None:
         self.id = new_tab_id()
-        self.workspace_id = workspace_id
+        self.spender = spender
         self.begun_at = now
         self.usage: dict[str, Usage] = {}
 
@@ -254,12 +272,12 @@ class _Grown(NamedTuple):
     usage: dict[str, Usage]
 
 
-def _grown(tabs: dict[WorkspaceId, _Tab], group: Iterable[_Waiting], key: Key) -> list[_Grown]:
-    """Add a group to the tabs of its workspaces, which stay as they are."""
+def _grown(tabs: dict[Spender, _Tab], group: Iterable[_Waiting], key: Key) -> list[_Grown]:
+    """Add a group to the tabs of its spenders, which stay as they are."""
     added = sums((waiting.spent for waiting in group), key=key)
     grown: list[_Grown] = []
-    for workspace_id, usage in added.items():
-        before = tabs[workspace_id].usage
+    for spender, usage in added.items():
+        before = tabs[spender].usage
         after = {name: before.get(name, Usage()) + more for name, more in usage.items()}
-        grown.append(_Grown(tabs[workspace_id], after))
+        grown.append(_Grown(tabs[spender], after))
     return grown

@@ -8,14 +8,16 @@ from random import Random
 from sqlalchemy.exc import DBAPIError
 
 from overnight.clock import Clock
-from overnight.model import BatchId, WorkerId, WorkspaceId, new_worker_id
+from overnight.model import BatchId, WorkerId, WorkspaceId
 from overnight.pipeline.dispatch import Dispatcher
 from overnight.pipeline.end import Sealer
 from overnight.pipeline.held import HeldShard, Workload
 from overnight.pipeline.journal import Journal
 from overnight.pipeline.lanes import Lanes
 from overnight.pipeline.lease import Leaser
+from overnight.pipeline.treasury import Treasury
 from overnight.pipeline.wake import Wakes
+from overnight.pricing.bounds import Bounder
 from overnight.pricing.tariff import Tariff
 from overnight.store.database import Database, reason
 from overnight.store.objects import ObjectDirectory
@@ -36,11 +38,14 @@ class Worker:
     def __init__(
         self,
         *,
+        id: WorkerId,
         database: Database,
         objects: ObjectDirectory,
         lanes: Lanes,
         clock: Clock,
         wakes: Wakes,
+        treasury: Treasury,
+        bounder: Bounder,
         tariff: Tariff,
         random: Random,
         weights: Mapping[WorkspaceId, float],
@@ -49,7 +54,7 @@ class Worker:
         shard_requests: int,
         sweep_interval_s: float,
     ) -> None:
-        self.id: WorkerId = new_worker_id()
+        self.id = id
         self._lanes = lanes
         low_water = max(lanes.senders, _MIN_LOW_WATER)
         self._workload = Workload(lanes=lanes, low_water=low_water, weights=weights)
@@ -79,6 +84,8 @@ class Worker:
             workload=self._workload,
             journal=self._journal,
             lanes=lanes,
+            treasury=treasury,
+            bounder=bounder,
             tariff=tariff,
             clock=clock,
             random=random,
@@ -119,6 +126,7 @@ class Worker:
             asyncio.ensure_future(_repeat("renewing leases", self._leaser.renew)),
             asyncio.ensure_future(_repeat("sweeping", self._leaser.sweep_and_wait)),
             asyncio.ensure_future(_repeat("cutting", self._dispatcher.cut_stragglers)),
+            asyncio.ensure_future(_repeat("paying", self._dispatcher.let_pay)),
         ]
         self._senders = [
             asyncio.ensure_future(self._dispatcher.send_all(lane))

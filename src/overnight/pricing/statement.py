@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from overnight.model import BatchStatus, Charge
+from overnight.model import BatchStatus, BudgetScope, Charge, Unsent
 from overnight.pricing.autocached import AutoCached, of_auto_cached
 from overnight.pricing.book import PROMPT_CLASSES, TokenClass
 from overnight.pricing.document import Document, money, number
@@ -41,6 +41,25 @@ class Quoted(msgspec.Struct, frozen=True, kw_only=True):
     high_usd: Decimal
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget that the batch counts against, and what is left of it in its present period."""
+
+    scope: BudgetScope
+    period: str
+    limit_usd: Decimal
+    # By all that counts against it.
+    used_usd: Decimal
+    reserved_usd: Decimal
+    left_usd: Decimal
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a batch ended before all was sent: a budget was used up."""
+
+    by: BudgetScope
+    rest_as: Unsent
+
+
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
     """The cost of one batch: what its ledger says, or would say if it ended now."""
 
@@ -53,6 +72,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     quoted: Quoted | None = None
     # None in a batch without automatic caching.
     auto_cached: AutoCached | None = None
+    budgets: Sequence[Standing] = ()
+    stopped: Stop | None = None
 
     @property
     def spent_usd(self) -> Decimal | None:
@@ -139,6 +160,10 @@ def of_statement(statement: Statement) -> Document:
         if statement.auto_cached is None
         else of_auto_cached(statement.auto_cached),
         "estimate": _compared(statement),
+        "budgets": [_standing(budget) for budget in statement.budgets],
+        "stopped": None
+        if statement.stopped is None
+        else {"by": statement.stopped.by, "rest_as": statement.stopped.rest_as},
         "lines": [_line(charge) for charge in statement.charges],
     }
 
@@ -164,6 +189,18 @@ def _compared(statement: Statement) -> Document | None:
         "actual_usd": money(actual),
         "verdict": verdict,
         "difference_usd": money(difference),
+    }
+
+
+def _standing(budget: Standing) -> Document:
+    return {
+        "scope": budget.scope,
+        "period": budget.period,
+        "limit_usd": money(budget.limit_usd),
+        "used_usd": money(budget.used_usd),
+        "reserved_usd": money(budget.reserved_usd),
+        "left_usd": money(budget.left_usd),
+        "used_percent": number(percent(budget.used_usd, budget.limit_usd)),
     }
 
 

@@ -60,6 +60,11 @@ class Tariff:
             made += [self._charge(key, line, tier, plain_usd) for line in priced.lines]
         return tuple(made)
 
+    def price(self, usage: Mapping[str, Usage], on: date) -> Decimal:
+        """Give what sums of a batch's usage cost, as far as prices are known."""
+        charges = self.charges(usage, tier="batch", on=on)
+        return sum((charge.usd for charge in charges if charge.usd is not None), Decimal(0))
+
     def _charge(
         self, key: UsageKey, line: CostLine, tier: ServiceTier, plain_usd: Decimal | None
     ) -> Charge:

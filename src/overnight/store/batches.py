@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +21,16 @@ from sqlalchemy import (
 )
 
 from overnight import lifecycle
-from overnight.model import Batch, BatchId, BatchStatus, Counts, Usage, WorkspaceId
+from overnight.model import (
+    Batch,
+    BatchId,
+    BatchStatus,
+    BudgetScope,
+    Counts,
+    Unsent,
+    Usage,
+    WorkspaceId,
+)
 from overnight.store import listing, outbox
 from overnight.store.listing import Place, findable
 from overnight.store.schema import batches, from_optional_us, from_us, shards, to_us
@@ -45,11 +55,19 @@ _TOTALS = select(
     shards.c.succeeded, shards.c.errored, shards.c.canceled, shards.c.expired, shards.c.usage
 ).where(shards.c.batch_id == bindparam("of_id"))
 _STANDINGS = select(
-    batches.c.id, batches.c.status, batches.c.expires_at, batches.c.deleted_at
+    batches.c.id,
+    batches.c.status,
+    batches.c.expires_at,
+    batches.c.stopped_as,
+    batches.c.deleted_at,
 ).where(batches.c.id.in_(bindparam("ids", expanding=True)))
 _STOPPED = select(batches.c.id).where(
     batches.c.status != "ended",
-    or_(batches.c.status == "canceling", batches.c.expires_at <= bindparam("now")),
+    or_(
+        batches.c.status == "canceling",
+        batches.c.expires_at <= bindparam("now"),
+        batches.c.stopped_as.is_not(None),
+    ),
 )
 _RUNNING = select(batches.c.id, batches.c.request_count, batches.c.expires_at).where(
     batches.c.status != "ended"
@@ -69,6 +87,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     status: BatchStatus
     expires_at: datetime
+    stopped_as: Unsent | None
     deleted: bool
 
 
@@ -135,6 +154,8 @@ def create(connection: Connection, batch: Batch, *, idempotency_key: str | None)
             estimate_id=batch.estimate_id,
             auto_cache=batch.auto_cache,
             key_id=batch.key_id,
+            max_cost_usd=_text(batch.max_cost_usd),
+            least_usd=_text(batch.least_usd),
             idempotency_key=idempotency_key,
             request_count=batch.request_count,
             input_key=batch.input_key,
@@ -207,6 +228,20 @@ def cancel(
     return canceled
 
 
+def stop(connection: Connection, batch_id: BatchId, *, by: BudgetScope, rest_as: Unsent) -> bool:
+    """Send nothing more of a batch; False when it was stopped or canceled before, or has ended."""
+    changed = connection.execute(
+        update(batches)
+        .where(
+            batches.c.id == batch_id,
+            batches.c.status == "in_progress",
+            batches.c.stopped_as.is_(None),
+        )
+        .values(stopped_by=by, stopped_as=rest_as)
+    )
+    return changed.rowcount == 1
+
+
 def mark_deleted(
     connection: Connection, batch_id: str, workspace_id: WorkspaceId, *, now: datetime
 ) -> bool:
@@ -266,6 +301,7 @@ def standings(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Batc
         row.id: Standing(
             status=row.status,
             expires_at=from_us(row.expires_at),
+            stopped_as=row.stopped_as,
             deleted=row.deleted_at is not None,
         )
         for row in rows
@@ -273,7 +309,7 @@ def standings(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[Batc
 
 
 def stopped(connection: Connection, *, now: datetime) -> list[BatchId]:
-    """Give the running batches of which nothing more may be sent: canceled or expired."""
+    """Give the running batches of which nothing more may be sent."""
     return list(connection.execute(_STOPPED, {"now": to_us(now)}).scalars())
 
 
@@ -489,6 +525,10 @@ def _batch(row: Row[*tuple[Any, ...]]) -> Batch:
         auto_cache=row.auto_cache,
         auto_cached_requests=row.auto_cached_requests,
         key_id=row.key_id,
+        max_cost_usd=_decimal(row.max_cost_usd),
+        least_usd=_decimal(row.least_usd),
+        stopped_by=row.stopped_by,
+        stopped_as=row.stopped_as,
         request_count=row.request_count,
         input_key=row.input_key,
         input_bytes=row.input_bytes,
@@ -500,3 +540,11 @@ def _batch(row: Row[*tuple[Any, ...]]) -> Batch:
             expired=row.expired,
         ),
     )
+
+
+def _text(usd: Decimal | None) -> str | None:
+    return None if usd is None else f"{usd:f}"
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

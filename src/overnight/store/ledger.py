@@ -33,7 +33,6 @@ from overnight.model import (
     Charge,
     Tab,
     TabId,
-    WorkspaceId,
 )
 from overnight.store.listing import findable
 from overnight.store.schema import charges, from_us, to_us
@@ -76,7 +75,7 @@ def charge(connection: Connection, batch: Batch, made: Sequence[Charge], *, at: 
     if made:
         connection.execute(
             insert(charges),
-            [_row(line, subject_id=batch.id, workspace=batch.workspace_id, at=at) for line in made],
+            [_row(line, batch, batch.id, at=at) for line in made],
         )
 
 
@@ -86,9 +85,7 @@ def tab(connection: Connection, tabs: Sequence[Tab]) -> None:
     Lines that are not given stay as they are. Safe to repeat.
     """
     rows = [
-        _row(line, subject_id=grown.id, workspace=grown.workspace_id, at=grown.begun_at)
-        for grown in tabs
-        for line in grown.charges
+        _row(line, grown, grown.id, at=grown.begun_at) for grown in tabs for line in grown.charges
     ]
     if rows:
         connection.execute(_growing(connection.dialect.name), rows)
@@ -161,12 +158,11 @@ def _total(row: Row[Any]) -> Total:
     )
 
 
-def _row(
-    line: Charge, *, subject_id: str, workspace: WorkspaceId, at: datetime
-) -> dict[str, object]:
+def _row(line: Charge, of: Batch | Tab, subject_id: str, *, at: datetime) -> dict[str, object]:
     return {
         "charged_at": to_us(at),
-        "workspace_id": workspace,
+        "workspace_id": of.workspace_id,
+        "key_id": of.key_id,
         "subject_id": subject_id,
         "service_tier": line.service_tier,
         "model": line.model,

@@ -70,6 +70,15 @@ batches = Table(
     Column("auto_cached_requests", Integer),
     # The key that created it; NULL for one of the settings, or where no key was needed.
     Column("key_id", Text),
+    # Its own budget, in exact USD.
+    Column("max_cost_usd", Text),
+    # What it costs at least, counted at create where a budget holds for it.
+    Column("least_usd", Text),
+    # How much of its own budget was told of.
+    Column("warned_percent", Integer, nullable=False, server_default=text("0")),
+    # Set together, once: whose budget it was that stopped it, and what its rest ends as.
+    Column("stopped_by", Text),
+    Column("stopped_as", Text),
 )
 
 Index("ix_batches_list", batches.c.workspace_id, batches.c.created_at, batches.c.id)
@@ -200,9 +209,19 @@ charges = Table(
     Column("book_version", Text, nullable=False),
     # What the tier charges for these tokens when they are neither written nor read.
     Column("uncached_rate_usd", Text),
+    # The key that spent it; NULL for one of the settings, or where no key was needed.
+    Column("key_id", Text),
 )
 
 Index("ix_charges_charged_at", charges.c.charged_at)
+Index("ix_charges_workspace", charges.c.workspace_id, charges.c.charged_at)
+Index(
+    "ix_charges_key",
+    charges.c.key_id,
+    charges.c.charged_at,
+    sqlite_where=charges.c.key_id.is_not(None),
+    postgresql_where=charges.c.key_id.is_not(None),
+)
 # A batch is charged once, and a tab has one row for each rate.
 Index(
     "uq_charges_line",
@@ -362,6 +381,40 @@ keys = Table(
 Index("ix_keys_list", keys.c.created_at, keys.c.id)
 Index("ix_keys_workspace", keys.c.workspace_id, keys.c.created_at, keys.c.id)
 Index("uq_keys_digest", keys.c.digest, unique=True)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    # Workspace or key; empty for the organization.
+    Column("subject_id", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    # An exact decimal.
+    Column("limit_usd", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    # How much of it was told of, in the period that began then.
+    Column("warned_since", BigInteger, nullable=False, server_default=text("0")),
+    Column("warned_percent", Integer, nullable=False, server_default=text("0")),
+)
+
+Index("ix_budgets_list", budgets.c.created_at, budgets.c.id)
+Index("uq_budgets_of", budgets.c.scope, budgets.c.subject_id, budgets.c.period, unique=True)
+
+# What a process may spend of a budget for calls that are not recorded yet.
+advances = Table(
+    "advances",
+    metadata,
+    # Of a batch's own budget the batch.
+    Column("budget_id", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("usd", Text, nullable=False),
+    # Nobody spends of it afterwards.
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+Index("ix_advances_owner", advances.c.owner)
 
 # The audit log: rows are added, and never changed; the databases refuse it.
 acts = Table(

@@ -15,6 +15,7 @@ from overnight.dispatch.routing import Routing
 from overnight.dispatch.tally import Calls, Histogram
 from overnight.pipeline.lanes import Lane, Lanes
 from overnight.pipeline.progress import Meter
+from overnight.pipeline.treasury import Treasury
 from overnight.pipeline.worker import Worker
 from overnight.telemetry.table import TABLE
 from overnight.webhooks.tally import Tally
@@ -60,6 +61,7 @@ class Reader:
         *,
         lanes: Lanes,
         meter: Meter,
+        treasury: Treasury,
         clock: Clock,
         worker: Worker | None = None,
         webhooks: Tally | None = None,
@@ -67,6 +69,7 @@ class Reader:
         self._lanes = _numbered(lanes)
         self._routing = lanes.routing
         self._meter = meter
+        self._treasury = treasury
         self._clock = clock
         self._worker = worker
         self._webhooks = webhooks
@@ -84,6 +87,7 @@ class Reader:
             _read_worker(reading, self._worker)
         if self._webhooks is not None:
             _read_webhooks(reading, self._webhooks, self._clock.now())
+        _read_budgets(reading, self._treasury)
         reading.add("overnight_batches_running", self._meter.running)
         reading.add("overnight_requests_open", self._meter.open_requests)
         reading.add("overnight_build_info", 1, __version__)
@@ -195,6 +199,13 @@ def _read_webhooks(reading: Reading, tally: Tally, now: datetime) -> None:
     reading.add("overnight_webhook_deliveries_due", due)
     age_s = 0.0 if since is None else (now - since).total_seconds()
     reading.add("overnight_webhook_due_age_seconds", max(0.0, age_s))
+
+
+def _read_budgets(reading: Reading, treasury: Treasury) -> None:
+    reading.add("overnight_budget_refusals_total", treasury.refusals)
+    reading.add("overnight_budget_stops_total", treasury.stops)
+    for percent, count in treasury.warnings.items():
+        reading.add("overnight_budget_warnings_total", count, str(percent))
 
 
 def _numbered(lanes: Lanes) -> Sequence[_Numbered]:

@@ -46,6 +46,7 @@ LABELS: Mapping[str, str] = {
     "`sendable`, `held_back` (for the leader of their prefix) or `retry` (for their next attempt).",
     "lease": "`first`, or `again` when the shard was somebody's before: of a worker that died, "
     "was stopped or lost it.",
+    "percent": "Of a budget, how much is used: `50`, `80` or `100`.",
     "urgent": "`true` for a turn that a batch got because it may not end in time.",
     "version": "Of Overnight.",
 }
@@ -154,6 +155,14 @@ SECTIONS: Mapping[str, tuple[Metric, ...]] = {
                "Deliveries whose next attempt is due, in the whole database, at most seconds ago."),
         Metric("overnight_webhook_due_age_seconds", "gauge",
                "Time for which the first of them has been due; 0 where none is."),
+    ),
+    "Budgets": (
+        Metric("overnight_budget_refusals_total", "counter",
+               "Batches and real-time calls refused because of a budget."),
+        Metric("overnight_budget_stops_total", "counter",
+               "Batches of which nothing more was sent because a budget was used up."),
+        Metric("overnight_budget_warnings_total", "counter",
+               "Budgets that reached a level for the first time in their period.", ("percent",)),
     ),
     "The whole service": (
         Metric("overnight_batches_running", "gauge",

@@ -6,9 +6,11 @@ Source: protocol notes §2.2, §2.4, §8.5 (SDK 2.12 and public write-ups, read 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol
 
+from overnight.budget import read_usd
 from overnight.errors import InvalidRequest
 from overnight.model import Limit
 
@@ -109,6 +111,19 @@ def auto_cache(headers: Headers) -> bool | None:
             hint="leave the header out to have it as the service is set",
         )
     return values == ["true"]
+
+
+def max_cost_usd(headers: Headers) -> Decimal | None:
+    """Read `overnight-max-cost-usd`, the budget of a batch; None when it is not sent.
+
+    Raises: InvalidRequest for what is no amount above 0, and for two different ones.
+    """
+    values = sorted({value.strip() for value in headers.getall("overnight-max-cost-usd", [])})
+    if not values:
+        return None
+    if len(values) > 1:
+        raise InvalidRequest(f"overnight-max-cost-usd: sent {len(values)} different values")
+    return read_usd(values[0], name="overnight-max-cost-usd")
 
 
 def retry_after_s(

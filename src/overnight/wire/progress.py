@@ -3,7 +3,7 @@
 import msgspec
 
 from overnight.dispatch.forecast import Forecast, Verdict
-from overnight.model import Batch, BatchStatus, Counts, Usage
+from overnight.model import Batch, BatchStatus, BudgetScope, Counts, Unsent, Usage
 from overnight.wire.batches import RequestCounts, request_counts, timestamp
 
 
@@ -37,6 +37,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
     expires_at: str
     ended_at: str | None
+    # Whose budget was used up, so that nothing more is sent; null otherwise.
+    stopped_by: BudgetScope | None
+    # What the requests end as that were not sent by then; null otherwise.
+    stopped_as: Unsent | None
     usage: TokensSoFar
     # How old the counts are.
     age_s: float
@@ -60,6 +64,8 @@ def progress(batch: Batch, counts: Counts, usage: Usage, forecast: Forecast) -> 
         created_at=created_at,
         expires_at=expires_at,
         ended_at=timestamp(batch.ended_at),
+        stopped_by=batch.stopped_by,
+        stopped_as=batch.stopped_as,
         usage=TokensSoFar(
             input_tokens=usage.input_tokens,
             cache_write_5m_tokens=usage.cache_write_5m_tokens,
