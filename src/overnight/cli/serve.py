@@ -35,11 +35,11 @@ def serve(config: Path | None, log_json: bool, verbose: bool, **flags: object) -
 
 def _run(settings: Settings) -> None:
     # The server's imports take most of a second: only this command pays for them.
-    from overnight.app import serve as serve_app
+    from overnight.serving import serve as serve_all
 
     if sys.platform == "win32":
-        asyncio.run(serve_app(settings))
+        asyncio.run(serve_all(settings))
     else:
         import uvloop
 
-        uvloop.run(serve_app(settings))
+        uvloop.run(serve_all(settings))

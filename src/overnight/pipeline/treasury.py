@@ -28,7 +28,7 @@ from overnight.pipeline.wake import Wakes
 from overnight.pricing.bounds import Bounds
 from overnight.pricing.tariff import Tariff
 from overnight.store import batches, budgets
-from overnight.store.database import Database
+from overnight.store.database import Database, reason
 
 _RETRY_FIRST_S = 0.1
 _RETRY_CAP_S = 5.0
@@ -145,7 +145,7 @@ class Treasury:
                     self._all_due_at = now_s + self._interval_s
                 pause_s = _RETRY_FIRST_S
             except DBAPIError as error:
-                log.error("budgets cannot be looked at, to be tried again", reason=str(error.orig))
+                log.error("budgets cannot be looked at, to be tried again", because=reason(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _RETRY_CAP_S)
 
@@ -159,7 +159,7 @@ class Treasury:
             await self._database.write(lambda c: budgets.release(c, [self._owner]))
         except DBAPIError as error:
             # It comes free by itself, when it is seen that this process is dead.
-            log.error("advances cannot be given back", reason=str(error.orig))
+            log.error("advances cannot be given back", because=reason(error))
 
     def budgets_of(
         self, workspace_id: WorkspaceId, key_id: str | None, batch: Batch | None = None
