@@ -51,7 +51,7 @@ REFUSED_FOR = (
     r"\S+ has no price",
     # The state that other calls have brought about.
     r"Workspace \S+ is (archived|the default one)",
-    r"status: API key \S+ is archived",
+    r"(status: )?API key \S+ is archived",
     r"Message Batch \S+ has ended and cannot be canceled",
     r"idempotency-key: this key was used for a batch with another body",
     r"This workspace has \d+ webhook endpoints, at most \d+",
